@@ -1,0 +1,55 @@
+# Handclasp: `uv run just RECIPE`. The state folder holds the authority and the credentials; HANDCLASP_STATE moves it.
+
+state := env("HANDCLASP_STATE", "state")
+pki := "handclasp-pki --state '" + state + "'"
+
+# Show the recipes.
+default:
+    @just --list --unsorted
+
+# Make an authority and two credentials, or keep those there are: a server's for localhost, a client's for Alice.
+setup:
+    @{{ pki }} init --ensure && {{ pki }} issue client alice --email alice@example.com --ensure
+    @{{ pki }} issue server localhost --dns localhost --ip 127.0.0.1 --ip ::1 --ensure
+
+# Serve the greeter on https://localhost:8443, or any ASGI application: `just serve shop.web:app`.
+serve *args: setup
+    @handclasp-serve --credential '{{ state }}/credentials/localhost' {{ args }}
+
+# Greet over HTTP/1.1, as Alice. Also: `just http1 whoami`, `just http1 get /healthz`.
+http1 *args:
+    @handclasp-http1 --credential '{{ state }}/credentials/alice' {{ args }}
+
+# Greet over HTTP/2, as Alice.
+http2 *args:
+    @handclasp-http2 --credential '{{ state }}/credentials/alice' {{ args }}
+
+# New keys and certificates, same identities: for all names, or for those given.
+rotate *names:
+    @{{ pki }} rotate {{ if names == "" { "--all" } else { names } }}
+
+# The whole story in one terminal: start, greet twice, rotate under way, greet again, stop.
+demo:
+    @bash docs/demo.sh
+
+# Everything that can be said without running: style, types, who imports whom.
+check:
+    ruff check . && ruff format --check .
+    mypy && lint-imports
+
+# The tests; arguments go to pytest: `just test tests/unit -k identity`.
+test *args:
+    pytest -n 2 {{ args }}
+
+# Measure against stock Hypercorn, side by side in one run.
+bench *args:
+    python -m tests.bench.quick {{ args }}
+
+# Write the code in the house's style.
+fmt:
+    ruff check --fix . && ruff format .
+
+# Move the day on which all dependencies are taken, and write their hashes anew.
+lock day:
+    sed -i 's/^exclude-newer = .*/exclude-newer = "{{ day }}T00:00:00Z"/' pyproject.toml
+    uv export --quiet --no-header --no-emit-project --no-emit-index-url --format requirements-txt -o requirements.lock
