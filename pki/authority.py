@@ -1,0 +1,156 @@
+"""CertificateAuthority: signs certificates. No clock, no files: the time and the names are passed in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.x509.oid import NameOID
+
+from pki.errors import CorruptState, StateError, UsageError
+from pki.keys import signature_hash
+from pki.names import parse_authority_name
+from pki.profiles import AuthorityProfile, Profile, SelfSignedProfile
+from pki.trust import is_authority
+
+if TYPE_CHECKING:
+    from pki.names import Names
+    from pki.pem import PrivateKey, PublicKey
+
+# Clocks differ: a certificate is valid from a minute before it was made.
+BACKDATING = timedelta(minutes=1)
+# GeneralizedTime has four digits for the year (RFC 5280 4.1.2.5), and so has datetime.
+_TOO_LONG = "certificates end in the year 9999 at the latest: pass fewer --days"
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateAuthority:
+    """A certificate that may sign others, and its key; they match."""
+
+    certificate: x509.Certificate
+    key: PrivateKey = field(repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.certificate.public_key() != self.key.public_key():
+            raise CorruptState("the key does not belong to the authority's certificate")
+        if not is_authority(self.certificate):
+            raise CorruptState("the certificate is no authority's (basicConstraints CA:TRUE)")
+
+    @classmethod
+    def create(
+        cls, name: str, key: PrivateKey, *, now: datetime, lifetime: timedelta | None = None
+    ) -> CertificateAuthority:
+        """A new authority that signs itself. Raises UsageError for a bad name or lifetime."""
+        profile = AuthorityProfile()
+        subject = _common_name(parse_authority_name(name))
+        end = end_of(now, lifetime or profile.lifetime)
+        return cls(_self_sign(profile, None, subject, key, now, end), key)
+
+    def issue(
+        self,
+        profile: Profile,
+        names: Names,
+        public_key: PublicKey,
+        *,
+        now: datetime,
+        lifetime: timedelta | None = None,
+    ) -> x509.Certificate:
+        """Sign a leaf: its subject is the name alone, its end is the authority's own where that comes first.
+
+        The serial number has 159 random bits (RFC 5280 4.1.2.2), and the dates are in whole seconds. Raises
+        InvalidName where the profile misses a name, UsageError for a bad lifetime, StateError where the authority
+        is not valid at `now`.
+        """
+        self.check_valid(now)
+        end = min(end_of(now, lifetime or profile.lifetime), self.certificate.not_valid_after_utc)
+        names = profile.completed(names)
+        builder = _builder(profile, names, _common_name(names.name), public_key, now, end, self._key_identifier)
+        return _sign(builder.issuer_name(self.certificate.subject), self.key)
+
+    def check_valid(self, now: datetime) -> None:
+        """Raise StateError where the authority has not begun or has ended: nobody would accept what it signs."""
+        begin, end = self.certificate.not_valid_before_utc, self.certificate.not_valid_after_utc
+        if now < begin:
+            raise StateError(f"the authority begins at {begin:%Y-%m-%d %H:%M:%S} UTC: set the clock of this machine")
+        if now > end:
+            raise StateError(
+                f"the authority has ended on {end:%Y-%m-%d}: move its folder away and make another with `init`"
+            )
+
+    @property
+    def _key_identifier(self) -> x509.SubjectKeyIdentifier:
+        return self.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+
+
+def self_signed(names: Names, key: PrivateKey, *, now: datetime, lifetime: timedelta | None = None) -> x509.Certificate:
+    """One certificate that is its own authority, server and client. Raises UsageError for a bad lifetime."""
+    profile = SelfSignedProfile()
+    end = end_of(now, lifetime or profile.lifetime)
+    return _self_sign(profile, names, _common_name(names.name), key, now, end)
+
+
+def was_issued_by(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
+    """Whether this authority's key signed the certificate, and not that of another one of the same name."""
+    try:
+        certificate.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        return False
+    return True
+
+
+def lifetime_of(days: int) -> timedelta:
+    """A lifetime in days, as people give it. Raises UsageError for none at all or one past the year 9999."""
+    if days < 1:
+        raise UsageError(f"a lifetime of {days} days is none: pass --days 1 or more")
+    try:
+        return timedelta(days=days)
+    except OverflowError as error:
+        raise UsageError(_TOO_LONG) from error
+
+
+def end_of(now: datetime, lifetime: timedelta) -> datetime:
+    """When a certificate of this lifetime ends, in whole seconds. Raises UsageError past the year 9999."""
+    try:
+        return (now + lifetime).astimezone(UTC).replace(microsecond=0)
+    except OverflowError as error:
+        raise UsageError(_TOO_LONG) from error
+
+
+def _common_name(text: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+
+
+def _self_sign(
+    profile: Profile, names: Names | None, subject: x509.Name, key: PrivateKey, now: datetime, end: datetime
+) -> x509.Certificate:
+    builder = _builder(profile, names, subject, key.public_key(), now, end, None)
+    return _sign(builder.issuer_name(subject), key)
+
+
+def _builder(
+    profile: Profile,
+    names: Names | None,
+    subject: x509.Name,
+    public_key: PublicKey,
+    now: datetime,
+    end: datetime,
+    issuer: x509.SubjectKeyIdentifier | None,
+) -> x509.CertificateBuilder:
+    builder = (
+        x509.CertificateBuilder()
+        .serial_number(x509.random_serial_number())
+        .subject_name(subject)
+        .public_key(public_key)
+        .not_valid_before((now - BACKDATING).astimezone(UTC).replace(microsecond=0))
+        .not_valid_after(end)
+    )
+    for extension, critical in profile.extensions(names, public_key, issuer):
+        builder = builder.add_extension(extension, critical)
+    return builder
+
+
+def _sign(builder: x509.CertificateBuilder, key: PrivateKey) -> x509.Certificate:
+    return builder.sign(key, signature_hash(key))

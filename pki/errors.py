@@ -1,0 +1,102 @@
+"""Everything that `pki` raises, and the exit code that a command ends with.
+
+    PKIError                     1
+    ├── UsageError               2   the request makes no sense: a bad option, too few names, a bad lifetime
+    │   └── InvalidName          2   a name, email, URI, DNS name or IP address that no certificate may hold
+    ├── StateError               1   the state folder says no
+    │   ├── AlreadyExists        1   it is there, and nothing is ever overwritten
+    │   ├── NotFound             1   no authority, no such name, no such file
+    │   ├── CorruptState         1   there, and not what it should be
+    │   ├── Locked               1   another process is writing: `pid`
+    │   └── PassphraseError      1   the passphrase of the authority's key is wrong or missing
+    ├── CredentialError          1   a credential folder that cannot be used: `path`
+    │   └── InsecurePermissions  1   a private key that others can read: `path`, `mode`
+    ├── TrustError               1   a trust bundle that is missing, empty, unreadable, or holds a non-CA
+    └── IdentityError            1   a certificate that names nobody, or somebody in a forbidden way
+
+Each message is one line that says what is wrong and how to mend it. Facts are fields.
+"""
+# ruff: noqa: N818 -- named by what is the matter, as FileNotFoundError's `NotFound` is
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class PKIError(Exception):
+    """Root of the tree: everything a user can cause."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class UsageError(PKIError):
+    """What was asked for cannot be done by any state: ask differently."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class InvalidName(UsageError):
+    """A name that may not go into a certificate."""
+
+
+class StateError(PKIError):
+    """The state folder does not allow it."""
+
+    def __init__(self, message: str, *, path: Path | None = None) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class AlreadyExists(StateError):
+    """It exists, and nothing is overwritten."""
+
+
+class NotFound(StateError):
+    """It does not exist."""
+
+
+class CorruptState(StateError):
+    """It exists and is not what it should be."""
+
+
+class Locked(StateError):
+    """Another process holds the state folder; `pid` is its process id, None when it could not be read."""
+
+    def __init__(self, message: str, *, path: Path | None = None, pid: int | None = None) -> None:
+        super().__init__(message, path=path)
+        self.pid = pid
+
+
+class PassphraseError(StateError):
+    """The passphrase of the authority's key is wrong or missing."""
+
+
+class CredentialError(PKIError):
+    """A credential that cannot be used: a missing or unreadable file, or a key of another certificate."""
+
+    def __init__(self, message: str, *, path: Path | None = None) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class InsecurePermissions(CredentialError):
+    """A private key that others than its owner can read; `mode` holds its permission bits."""
+
+    def __init__(self, message: str, *, path: Path, mode: int) -> None:
+        super().__init__(message, path=path)
+        self.mode = mode
+
+
+class TrustError(PKIError):
+    """A trust bundle without a usable authority in it."""
+
+    def __init__(self, message: str, *, path: Path | None = None) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class IdentityError(PKIError):
+    """A certificate that names nobody, or names somebody in a way that is not allowed."""

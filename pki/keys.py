@@ -1,0 +1,60 @@
+"""Private keys: which types there are, making one, and which type one is of."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
+if TYPE_CHECKING:
+    from pki.pem import PrivateKey, PublicKey
+
+
+class KeyType(StrEnum):
+    """The key types that are issued, by the names of the `--key` option."""
+
+    P256 = "p256"
+    P384 = "p384"
+    P521 = "p521"
+    ED25519 = "ed25519"
+    RSA3072 = "rsa3072"
+    RSA4096 = "rsa4096"
+
+    def generate(self) -> PrivateKey:
+        """A new private key of this type."""
+        if self is KeyType.ED25519:
+            return ed25519.Ed25519PrivateKey.generate()
+        if self in _CURVES:
+            return ec.generate_private_key(_CURVES[self])
+        return rsa.generate_private_key(public_exponent=65537, key_size=_RSA_BITS[self])
+
+
+_CURVES: dict[KeyType, ec.EllipticCurve] = {
+    KeyType.P256: ec.SECP256R1(),
+    KeyType.P384: ec.SECP384R1(),
+    KeyType.P521: ec.SECP521R1(),
+}
+_RSA_BITS = {KeyType.RSA3072: 3072, KeyType.RSA4096: 4096}
+# RFC 5480 4: the hash goes with the size of the curve.
+_HASHES: dict[str, hashes.SHA256 | hashes.SHA384 | hashes.SHA512] = {
+    KeyType.P384: hashes.SHA384(),
+    KeyType.P521: hashes.SHA512(),
+}
+
+
+def describe_key(key: PublicKey | object) -> str:
+    """The name of a public key's type: a KeyType's for those that are issued, and as telling a one for others."""
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        return next((str(t) for t, curve in _CURVES.items() if curve.name == key.curve.name), key.curve.name)
+    if isinstance(key, rsa.RSAPublicKey):
+        return f"rsa{key.key_size}"
+    return type(key).__name__.removesuffix("PublicKey").lower()
+
+
+def signature_hash(key: PrivateKey) -> hashes.SHA256 | hashes.SHA384 | hashes.SHA512 | None:
+    """The hash that this key signs with; None for Ed25519, which has its own (RFC 8410)."""
+    if isinstance(key, ed25519.Ed25519PrivateKey):
+        return None
+    return _HASHES.get(describe_key(key.public_key()), hashes.SHA256())

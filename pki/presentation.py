@@ -1,0 +1,157 @@
+"""Answers, notes and errors as people read them, and as JSON. rich is imported only where a table is drawn."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any, Literal
+
+import typer
+
+from pki.records import timestamp
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from pki.facts import Facts
+    from pki.lifecycle import Outcome
+    from pki.listing import Entry
+
+PROGRAM = "handclasp-pki"
+_STYLES = {"valid": "green", "expired": "red", "damaged": "red", "missing": "red"}
+# Into a file or a pipe, nothing is folded: a fingerprint has to be found by grep.
+_PIPE_WIDTH = 4096
+
+
+def visible(text: str) -> str:
+    """The text in one line without anything that moves a cursor or hides a letter: such characters are escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def say(text: str) -> None:
+    """One line of the answer, on stdout."""
+    typer.echo(visible(text))
+
+
+def say_json(value: Any) -> None:
+    """The answer as JSON, on stdout."""
+    typer.echo(json.dumps(value, indent=2))
+
+
+def complain(kind: Literal["error", "note"], text: str) -> None:
+    """One line beside the answer, on stderr."""
+    typer.echo(f"{PROGRAM}: {kind}: {visible(text)}", err=True)
+
+
+def say_outcome(outcome: Outcome) -> None:
+    """What became of a name."""
+    record, end = outcome.record, f"{outcome.certificate.not_valid_after_utc:%Y-%m-%d}"
+    who = f"{record.profile} {record.names.name} ({record.names.described()})"
+    say(f"{outcome.action} {who}, valid until {end}, in {outcome.folder}")
+    if outcome.clamped:
+        complain("note", f"{record.names.name} ends on {end} with its authority, not after {record.days} days")
+
+
+def entry_json(entry: Entry) -> dict[str, Any]:
+    """One element of `list --json`."""
+    names = entry.record.names
+    return {
+        "name": names.name,
+        "profile": entry.record.profile,
+        "serial": entry.certificate.serial,
+        "state": entry.standing,
+        "not_before": timestamp(entry.certificate.not_before),
+        "not_after": timestamp(entry.certificate.not_after),
+        "emails": names.emails,
+        "uris": names.uris,
+        "dns_names": names.dns_names,
+        "ip_addresses": names.ip_addresses,
+        "key": entry.record.key,
+        "sha256": entry.certificate.sha256,
+        "folder": str(entry.folder),
+    }
+
+
+def facts_json(facts: Facts, now: datetime) -> dict[str, Any]:
+    """What `inspect --json` says of one certificate."""
+    return {
+        "subject": facts.subject,
+        "issuer": facts.issuer,
+        "identity": facts.identity,
+        "refusal": facts.refusal,
+        "emails": facts.emails,
+        "uris": facts.uris,
+        "dns_names": facts.dns_names,
+        "ip_addresses": facts.ip_addresses,
+        "purposes": facts.purposes,
+        "authority": facts.authority,
+        "key": facts.key,
+        "signature": facts.signature,
+        "not_before": timestamp(facts.not_before),
+        "not_after": timestamp(facts.not_after),
+        "days_left": days_left(facts.not_after, now),
+        "serial": facts.serial,
+        "sha256": facts.sha256,
+    }
+
+
+def days_left(end: datetime, now: datetime) -> int:
+    """Whole days until the end; negative once it is past."""
+    return (end - now).days
+
+
+def show_entries(entries: Sequence[Entry], now: datetime) -> None:
+    """A table of names on stdout."""
+    columns = ("NAME", "PROFILE", "STATE", "EXPIRES", "DAYS LEFT", "KEY", "NAMES", "FOLDER")
+    rows = [
+        (
+            entry.record.names.name,
+            entry.record.profile,
+            entry.standing,
+            f"{entry.certificate.not_after:%Y-%m-%d}",
+            str(days_left(entry.certificate.not_after, now)),
+            str(entry.record.key),
+            entry.record.names.described(),
+            str(entry.folder),
+        )
+        for entry in entries
+    ]
+    _print_table(columns, rows, [_STYLES.get(entry.standing, "yellow") for entry in entries])
+
+
+def show_facts(facts: Facts, now: datetime) -> None:
+    """A table of one certificate on stdout, a line for each fact that there is."""
+    left = days_left(facts.not_after, now)
+    rows = [
+        ("subject", facts.subject),
+        ("issuer", facts.issuer),
+        ("identity", facts.identity or f"none: {facts.refusal}"),
+        ("emails", ", ".join(facts.emails)),
+        ("URIs", ", ".join(facts.uris)),
+        ("DNS names", ", ".join(facts.dns_names)),
+        ("IP addresses", ", ".join(facts.ip_addresses)),
+        ("purposes", ", ".join(facts.purposes) or "none stated"),
+        ("authority", "yes" if facts.authority else "no"),
+        ("key", facts.key),
+        ("signature", facts.signature),
+        ("valid from", f"{facts.not_before:%Y-%m-%d %H:%M:%S} UTC"),
+        ("valid until", f"{facts.not_after:%Y-%m-%d %H:%M:%S} UTC ({left} days left)"),
+        ("serial", facts.serial),
+        ("SHA-256", facts.sha256),
+    ]
+    _print_table(None, [row for row in rows if row[1]], None)
+
+
+def _print_table(columns: Sequence[str] | None, rows: Sequence[Sequence[str]], styles: Sequence[str] | None) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, show_header=columns is not None, padding=(0, 2, 0, 0))
+    for column in columns or rows[0]:
+        table.add_column(column, overflow="fold")
+    for number, row in enumerate(rows):
+        # Text, since markup in a certificate's names is no markup of ours.
+        table.add_row(*(Text(visible(cell)) for cell in row), style=styles[number] if styles else None)
+    Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False).print(table)
