@@ -1,0 +1,1 @@
+"""What runs: the transport, the services behind it and the command that serves them."""

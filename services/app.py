@@ -1,0 +1,21 @@
+"""The services as one Quart application."""
+
+from __future__ import annotations
+
+from quart import Quart
+
+from services.greeter.routes import greeter
+from services.health.routes import health
+from services.whoami.routes import whoami
+
+
+def create_app() -> Quart:
+    """Compose the services; what each does is in its folder."""
+    app = Quart("services", static_folder=None)
+    app.register_blueprint(greeter)
+    app.register_blueprint(whoami)
+    app.register_blueprint(health)
+    return app
+
+
+app = create_app()

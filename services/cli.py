@@ -1,0 +1,113 @@
+"""`handclasp-serve`: words to settings, settings to processes."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from typer.exceptions import TyperException
+
+from pki.errors import PKIError
+from services import logs
+from services.loading import AppNotFoundError
+from services.processes import run
+from services.settings import Settings, SettingsError
+from services.transport.context import TLSPolicy
+from services.transport.engine import LifespanFailureError, LifespanTimeoutError
+from services.transport.sockets import Address, BindError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from services.transport.snapshot import Snapshot
+
+_HELP = """Serve an ASGI application over mutual TLS.
+
+\b
+  handclasp-serve                                  the greeter, on localhost:8443
+  handclasp-serve shop.web:app                     your own application
+  handclasp-serve shop.web:app --bind 0.0.0.0:443 --workers 4
+  handclasp-serve --credential /run/secrets/web    a folder with tls.crt, tls.key and ca.crt
+
+Every option is also an environment variable (HANDCLASP_TLS_POLICY) and a key of handclasp.toml (tls_policy).
+"""
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"handclasp {version('handclasp')}")
+        raise typer.Exit
+
+
+def serve(
+    app: Annotated[
+        str | None, typer.Argument(metavar="[APP]", help="MODULE:ATTRIBUTE of an ASGI application; else the greeter.")
+    ] = None,
+    credential: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="tls.crt, tls.key and ca.crt. [state/credentials/localhost]")
+    ] = None,
+    bind: Annotated[
+        list[str] | None, typer.Option(metavar="HOST:PORT", help="Repeatable; port 0 is any. [localhost:8443]")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(metavar="N", help="Processes that share the port. [1]")] = None,
+    tls_policy: Annotated[TLSPolicy | None, typer.Option(help="Which TLS versions and suites. [default]")] = None,
+    json_logs: Annotated[bool | None, typer.Option("--json-logs", help="Log JSON lines.")] = None,
+    access_log: Annotated[bool | None, typer.Option(help="Log a line a request. [yes]")] = None,
+    graceful_timeout: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="For requests in flight when the server stops. [30]")
+    ] = None,
+    _: Annotated[
+        bool | None, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = None,
+) -> None:
+    spoken = {
+        "app": app,
+        "credential": credential,
+        "bind": tuple(bind or ()) or None,
+        "workers": workers,
+        "tls_policy": tls_policy,
+        "json_logs": json_logs,
+        "access_log": access_log,
+        "graceful_timeout": graceful_timeout,
+    }
+    settings = Settings.read(**{name: value for name, value in spoken.items() if value is not None})
+    logs.configure(json=settings.json_logs)
+
+    def announce(snapshot: Snapshot, addresses: Sequence[Address]) -> None:
+        typer.echo(ready_line(settings, snapshot, addresses))
+
+    raise typer.Exit(run(settings, announce))
+
+
+def ready_line(settings: Settings, snapshot: Snapshot, addresses: Sequence[Address]) -> str:
+    """One line: the address, the credential's name and expiry, and what to try."""
+    urls = " ".join(f"https://{address}" for address in addresses)
+    expires = snapshot.credential.leaf.not_valid_after_utc
+    return (
+        f"Handclasp is ready: {urls}  (credential {settings.credential.absolute().name}, expires {expires:%Y-%m-%d})"
+        f" - try: uv run just http1, uv run just http2, handclasp-http2 greet --url https://{addresses[0]}"
+    )
+
+
+def main() -> None:
+    """Run the command. An error is one line on stderr: exit 2 for a wrong word, 1 for what cannot be served."""
+    command = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    command.command(help=_HELP)(serve)
+    try:
+        code = command(standalone_mode=False, prog_name="handclasp-serve")
+    except (SettingsError, AppNotFoundError, TyperException) as error:
+        sys.exit(_say(error, 2))
+    except (PKIError, BindError, LifespanFailureError, LifespanTimeoutError) as error:
+        sys.exit(_say(error, 1))
+    except typer.Abort:
+        sys.exit(130)
+    sys.exit(code)
+
+
+def _say(error: Exception, code: int) -> int:
+    message = " ".join(error.format_message().split() if isinstance(error, TyperException) else str(error).split())
+    typer.echo(f"handclasp-serve: error: {message}", err=True)
+    return code

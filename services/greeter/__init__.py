@@ -1,0 +1,1 @@
+"""Greets the caller by the name in the certificate."""

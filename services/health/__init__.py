@@ -1,0 +1,1 @@
+"""Tells whether this process answers."""

@@ -1,0 +1,49 @@
+"""`module:attribute` -> the application it names."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from services.transport.engine import wrap_app
+
+if TYPE_CHECKING:
+    from services.transport.engine import AppWrapper
+
+_WSGI_MAX_BODY = 16 * 1024 * 1024
+"""Bytes of a request's body that are gathered for a WSGI application (Hypercorn's default)."""
+
+
+class AppNotFoundError(Exception):
+    """The name leads to no application; the message says at which step."""
+
+
+def load_app(name: str) -> AppWrapper:
+    """Import the ASGI (or WSGI) application that `module:attribute` names; the working folder is importable.
+
+    Raises:
+        AppNotFoundError: no such module or attribute, or it is no application. What the module itself raises while it
+            is imported passes through: its traceback is the programmer's to read.
+    """
+    module_name, colon, attribute = name.partition(":")
+    if not colon or not module_name or not attribute:
+        raise AppNotFoundError(f"'{name}' names no application: write MODULE:ATTRIBUTE, for example shop.web:app")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        found = import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not (module_name == error.name or module_name.startswith(f"{error.name}.")):
+            raise
+        raise AppNotFoundError(f"there is no module '{error.name}' here or on PYTHONPATH (from '{name}')") from None
+    for part in attribute.split("."):
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            raise AppNotFoundError(f"module '{module_name}' has no attribute '{attribute}' (from '{name}')") from None
+    if not callable(found):
+        raise AppNotFoundError(f"'{name}' is a {type(found).__name__}, not an application")
+    return wrap_app(found, _WSGI_MAX_BODY, None)

@@ -1,0 +1,92 @@
+"""Logs: structured lines on stderr, one a request."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from services.transport.engine import Logger
+
+if TYPE_CHECKING:
+    from services.peer import Peer
+    from services.transport.engine import Config
+
+_access = structlog.get_logger("handclasp.access")
+_engine = structlog.get_logger("handclasp.engine")
+
+
+def configure(*, json: bool) -> None:
+    """Set up structlog for this process: JSON lines, or lines for people (in colour on a terminal alone)."""
+    processors: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    if json:
+        processors += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    else:
+        processors.append(
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback, pad_event_to=24
+            )
+        )
+    structlog.configure(
+        processors=processors,
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        wrapper_class=structlog.make_filtering_bound_logger("INFO"),
+        cache_logger_on_first_use=True,
+    )
+
+
+def access(scope: Any, status: int | None, seconds: float) -> None:
+    """Write one request's line. The query is left out: it may hold secrets."""
+    peer: Peer = scope["extensions"]["handclasp"]["peer"]
+    websocket = scope["type"] == "websocket"
+    _access.info(
+        "request",
+        method="GET" if websocket else scope["method"],
+        path=printable(scope["raw_path"]),
+        status=status,
+        protocol=("WebSocket over HTTP/" if websocket else "HTTP/") + scope["http_version"],
+        ms=round(seconds * 1000, 1),
+        identity=peer.identity.name,
+    )
+
+
+def printable(raw: bytes) -> str:
+    """Return bytes from the network as text that stays on its line and in its columns."""
+    return "".join(chr(byte) if 0x21 <= byte <= 0x7E else f"\\x{byte:02x}" for byte in raw)
+
+
+class EngineLogger(Logger):
+    """What Hypercorn's classes log, as lines of ours."""
+
+    def __init__(self, config: Config) -> None:
+        self._access = config.accesslog is not None
+
+    async def access(self, request: Any, response: Any, request_time: float) -> None:
+        if self._access:
+            access(request, None if response is None else int(response["status"]), request_time)
+
+    async def critical(self, message: str, *args: Any, **_: Any) -> None:
+        _engine.critical(message % args if args else message)
+
+    async def error(self, message: str, *args: Any, **_: Any) -> None:
+        _engine.error(message % args if args else message)
+
+    async def warning(self, message: str, *args: Any, **_: Any) -> None:
+        _engine.warning(message % args if args else message)
+
+    async def info(self, message: str, *args: Any, **_: Any) -> None:
+        _engine.info(message % args if args else message)
+
+    async def debug(self, message: str, *args: Any, **_: Any) -> None:
+        _engine.debug(message % args if args else message)
+
+    async def exception(self, message: str, *args: Any, **_: Any) -> None:
+        _engine.exception(message % args if args else message)
+
+    async def log(self, level: int, message: str, *args: Any, **_: Any) -> None:
+        _engine.log(level, message % args if args else message)

@@ -1,0 +1,58 @@
+"""Everything taken from inside Hypercorn, by name, in one file: where an upgrade is read first.
+
+`Config` and `Logger` are its public face. The rest is internal to Hypercorn (pinned to one minor in pyproject.toml).
+"""
+
+from __future__ import annotations
+
+from hypercorn.asyncio.lifespan import Lifespan
+from hypercorn.asyncio.worker_context import WorkerContext
+from hypercorn.config import Config
+from hypercorn.events import Closed, RawData, Updated
+from hypercorn.events import Event as WireEvent
+from hypercorn.logging import Logger
+from hypercorn.protocol.events import Body, Data, EndBody, EndData, Request, Response, StreamClosed
+from hypercorn.protocol.events import Event as StreamEvent
+from hypercorn.protocol.h11 import STREAM_ID, H11Protocol, H11WSConnection
+from hypercorn.protocol.ws_stream import ASGIWebsocketState, FrameTooLargeError, WSStream
+from hypercorn.typing import AppWrapper, ConnectionState, WebsocketAcceptEvent
+from hypercorn.utils import (
+    LifespanFailureError,
+    LifespanTimeoutError,
+    filter_pseudo_headers,
+    suppress_body,
+    wrap_app,
+)
+
+__all__ = [
+    "STREAM_ID",
+    "ASGIWebsocketState",
+    "AppWrapper",
+    "Body",
+    "Closed",
+    "Config",
+    "ConnectionState",
+    "Data",
+    "EndBody",
+    "EndData",
+    "FrameTooLargeError",
+    "H11Protocol",
+    "H11WSConnection",
+    "Lifespan",
+    "LifespanFailureError",
+    "LifespanTimeoutError",
+    "Logger",
+    "RawData",
+    "Request",
+    "Response",
+    "StreamClosed",
+    "StreamEvent",
+    "Updated",
+    "WSStream",
+    "WebsocketAcceptEvent",
+    "WireEvent",
+    "WorkerContext",
+    "filter_pseudo_headers",
+    "suppress_body",
+    "wrap_app",
+]

@@ -1,0 +1,228 @@
+"""One HTTP/2 request and its response, as ASGI has them (HTTP scope, spec version 2.4)."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from h2.errors import ErrorCodes
+
+from services.transport.engine import filter_pseudo_headers, suppress_body
+from services.transport.fields import date, sendable
+from services.transport.stream import HIGH_WATER, Stream
+from services.transport.tasks import ClientDisconnectedError, call_soon
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from services.transport.http2 import HTTP2
+    from services.transport.stream import Headers
+
+
+_PIECE = 4_096
+"""Bytes up to which pieces of a body that nobody has read yet are joined."""
+
+
+class UnexpectedMessageError(RuntimeError):
+    """The application sent an ASGI message that has no place at this point of the response."""
+
+
+class Exchange(Stream):
+    """The inbound half is a request's body; the application runs in a task of its own."""
+
+    __slots__ = (
+        "_body",
+        "_body_ended",
+        "_body_told",
+        "_expects_trailers",
+        "_gone",
+        "_head",
+        "_scope",
+        "_since",
+        "_status",
+        "_trailers",
+        "_waiting",
+    )
+
+    def __init__(self, http2: HTTP2, stream_id: int) -> None:
+        super().__init__(http2, stream_id)
+        self._body: deque[bytes | bytearray] = deque()
+        self._body_told = False
+        self._gone = False
+        self._waiting: list[asyncio.Future[None]] = []
+        self._status: int | None = None
+        self._head: Headers | None = None  # not sent before the first byte of the body: an error may still replace it
+        self._body_ended = False
+        self._trailers: Headers = []
+        self._expects_trailers = False
+        self._since = time.monotonic()
+
+    # The inbound half.
+
+    def open(self, headers: Headers) -> None:
+        method = path = b""
+        for name, value in headers:
+            if name == b":method":
+                method = value
+            elif name == b":path":
+                path = value
+            elif not name.startswith(b":"):  # pseudo-header fields come first, in any order (RFC 9113 section 8.3)
+                break
+        raw_path, _, query = path.partition(b"?")
+        listener = self.http2.listener
+        self._scope: dict[str, Any] = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.4"},
+            "http_version": "2",
+            "method": method.decode("ascii", "replace").upper(),
+            "scheme": "https",
+            "path": unquote(raw_path.decode("ascii", "replace")),
+            "raw_path": raw_path,
+            "query_string": query,
+            "root_path": listener.config.root_path,
+            "headers": filter_pseudo_headers(headers),
+            "client": self.http2.connection.peer.address,
+            "server": self.http2.server,
+            "state": listener.state.copy(),
+            "extensions": {"http.response.trailers": {}, "http.response.early_hint": {}},
+        }
+        self.http2.tasks.introduce(self._scope)
+        if not raw_path.isascii() or not (raw_path.startswith(b"/") or raw_path == b"*"):
+            self._answer(400)
+            return
+        self.http2.running += 1
+        self.http2.tasks.start(self._run())
+
+    def data(self, data: bytes) -> None:
+        if not data:
+            return
+        last = self._body[-1] if self._body else None
+        if last is not None and len(last) < _PIECE:  # a client that sends byte by byte must not cost an object a byte
+            if isinstance(last, bytes):
+                last = self._body[-1] = bytearray(last)
+            last += data
+        else:
+            self._body.append(data)
+        self._tell()
+
+    def request_end(self) -> None:
+        self._tell()
+
+    def disconnected(self) -> None:
+        self._gone = True
+        unread = sum(map(len, self._body))
+        self._body.clear()
+        self.http2.read(self, unread)
+        self._tell()
+
+    def _tell(self) -> None:
+        for waiter in self._waiting:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._waiting.clear()
+
+    # The application.
+
+    async def _run(self) -> None:
+        listener = self.http2.listener
+        loop = listener.loop
+        try:
+            await listener.app(
+                self._scope,  # type: ignore[arg-type]
+                self._receive,
+                self._send,  # type: ignore[arg-type]
+                partial(loop.run_in_executor, None),
+                partial(call_soon, loop),
+            )
+        except ClientDisconnectedError:
+            pass
+        except Exception:  # noqa: BLE001 - whatever an application raises ends its request alone
+            await listener.config.log.exception("Error in ASGI Framework")
+        finally:
+            self.http2.running -= 1
+            if not self.ended and not self.closed:
+                if self._head is not None or self._status is None:
+                    self._answer(500)
+                else:  # half a response must not be taken for a whole one
+                    self.http2.reset(self, ErrorCodes.INTERNAL_ERROR)
+                    self._log()
+
+    async def _receive(self) -> Any:
+        while True:
+            if self._body:
+                chunk = self._body.popleft()
+                self.http2.read(self, len(chunk))
+                more = bool(self._body) or not self.request_ended
+                self._body_told = not more
+                return {"type": "http.request", "body": bytes(chunk), "more_body": more}
+            if self._gone:
+                return {"type": "http.disconnect"}
+            if self.request_ended and not self._body_told:
+                self._body_told = True
+                return {"type": "http.request", "body": b"", "more_body": False}
+            waiter = self.http2.loop.create_future()
+            self._waiting.append(waiter)
+            await waiter
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        if self.closed:
+            raise ClientDisconnectedError("the client has gone")
+        kind = message["type"]
+        if kind == "http.response.body" and self._status is not None and not self._body_ended:
+            self._send_body(message)
+            if self.pending_size >= HIGH_WATER:
+                await self.drain()
+        elif kind == "http.response.start" and self._status is None:
+            status = int(message["status"])
+            if not 200 <= status <= 999:
+                raise UnexpectedMessageError(f"{status} is not the status of a final response")
+            head = sendable(message.get("headers", ()))
+            self._status = status
+            self._head = [(b":status", b"%d" % status), *head]
+            if self.http2.listener.config.include_date_header and not any(name == b"date" for name, _ in head):
+                self._head.append(date())
+            self._expects_trailers = bool(message.get("trailers", False))
+        else:
+            self._send_rarely(kind, message)
+
+    def _send_body(self, message: dict[str, Any]) -> None:
+        if self._head is not None:
+            self.headers, self._head = self._head, None
+        body = message.get("body", b"")
+        if body and not suppress_body(self._scope["method"], self._status or 0):
+            self.pending.append(bytes(body))
+            self.pending_size += len(body)
+        if not message.get("more_body", False):
+            self._body_ended = True
+            if not self._expects_trailers:
+                self.ended = True
+                self._log()
+        self.http2.schedule(self)
+
+    def _send_rarely(self, kind: str, message: dict[str, Any]) -> None:
+        if kind == "http.response.trailers" and self._body_ended and not self.ended:
+            self._trailers += sendable(message["headers"])
+            if not message.get("more_trailers", False):
+                self.trailers = self._trailers or None
+                self.end()
+                self._log()
+        elif kind == "http.response.early_hint" and self._status is None:
+            links = [(b"link", bytes(link)) for link in message["links"]]
+            self.http2.inform(self, [(b":status", b"103"), *sendable(links)])
+        else:
+            raise UnexpectedMessageError(f"{kind} has no place here: the status is {self._status}, ended: {self.ended}")
+
+    def _answer(self, status: int) -> None:
+        self._status = status
+        self._head = None
+        self.headers = [(b":status", b"%d" % status), (b"content-length", b"0"), date()]
+        self.end()
+        self._log()
+
+    def _log(self) -> None:
+        access = self.http2.listener.access
+        if access is not None:
+            access(self._scope, self._status, time.monotonic() - self._since)

@@ -1,0 +1,210 @@
+"""HTTP/1.1 and its WebSockets: Hypercorn's H11Protocol on our connection."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, cast
+
+import structlog
+
+from services.transport.engine import (
+    STREAM_ID,
+    Closed,
+    ConnectionState,
+    H11Protocol,
+    H11WSConnection,
+    RawData,
+    Request,
+    Updated,
+)
+from services.transport.messages import WebSocketMessages
+from services.transport.tasks import PeerTasks
+
+if TYPE_CHECKING:
+    import asyncio
+
+    import h11
+
+    from services.transport.connection import Connection
+    from services.transport.engine import WireEvent
+    from services.transport.listener import Listener
+
+log = structlog.get_logger("handclasp.transport")
+
+_INBOUND_HIGH = 65_536
+"""Bytes received and not yet taken by the parser from which the socket is read no more."""
+
+_SLICE = 16_384
+"""Bytes of a WebSocket that are handled at once."""
+
+_LATE_REQUEST = 1.0
+"""Seconds that an idle connection stays open when the process stops: a request may be on its way, and HTTP/1.1 has no
+GOAWAY to tell its client that it was not seen. It is answered with `Connection: close`."""
+
+
+class _H11(H11Protocol):
+    """Hypercorn's, without its ways from HTTP/1.1 to HTTP/2: over TLS, ALPN alone chooses (RFC 9113 section 3.2)."""
+
+    async def _check_protocol(self, event: h11.Request) -> None:
+        pass
+
+    async def _create_stream(self, request: h11.Request) -> None:
+        if request.http_version not in (b"1.0", b"1.1"):
+            await self._send_error_response(505)
+            await self.send(Closed())
+        elif _asks_for_websocket(request):
+            self.stream = WebSocketMessages(
+                self.app,
+                self.config,
+                self.context,
+                self.task_group,
+                self.ssl,
+                self.client,
+                self.server,
+                self.stream_send,
+                STREAM_ID,
+            )
+            self.connection = H11WSConnection(cast("h11.Connection", self.connection))
+            await self.stream.handle(
+                Request(
+                    stream_id=STREAM_ID,
+                    headers=list(request.headers),
+                    http_version="1.1",
+                    method="GET",
+                    raw_path=request.target,
+                    state=self.connection_state,
+                )
+            )
+        else:
+            await super()._create_stream(request)
+
+
+def _asks_for_websocket(request: h11.Request) -> bool:
+    """RFC 6455 section 4.2.1, points 1, 3 and 4: what is missing beyond that is answered by 400."""
+    fields = {name: value.lower() for name, value in request.headers}
+    tokens = {token.strip() for token in fields.get(b"connection", b"").split(b",")}
+    return (
+        request.method == b"GET"
+        and request.http_version == b"1.1"
+        and b"upgrade" in tokens
+        and fields.get(b"upgrade", b"").strip() == b"websocket"
+    )
+
+
+class HTTP1:
+    """Feeds one connection's plaintext to Hypercorn's protocol, in order, and gathers what it answers.
+
+    Hypercorn's protocol is made of coroutines, so a task stands between the socket and it. What a turn of the event
+    loop writes (head, body, end) leaves as one TLS record.
+    """
+
+    def __init__(self, connection: Connection, listener: Listener, server: tuple[str, int] | None) -> None:
+        self._connection = connection
+        self._listener = listener
+        self._inbound: deque[bytes] = deque()
+        self._inbound_size = 0
+        self._reading_paused = False
+        self._outbound: list[bytes] = []
+        self._outbound_size = 0
+        self._waiting: asyncio.Future[None] | None = None
+        self._pump: asyncio.Task[None] | None = None
+        self._tasks = PeerTasks(connection, listener)
+        self._idle = True
+        self._h11 = _H11(
+            listener.app,
+            listener.config,
+            listener.worker,
+            self._tasks,  # type: ignore[arg-type]
+            ConnectionState(listener.state),
+            True,
+            connection.peer.address,
+            server,
+            self._send,
+        )
+
+    # What the connection calls.
+
+    def received(self, data: bytes) -> None:
+        self._inbound.append(data)
+        self._inbound_size += len(data)
+        if self._inbound_size >= _INBOUND_HIGH and not self._reading_paused:
+            self._reading_paused = True
+            self._connection.pause_reading()
+        if self._pump is None:
+            self._pump = self._tasks.start(self._run())
+        elif self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
+    def writable(self) -> None:
+        pass  # whoever waits, waits in Connection.drain
+
+    def shut_down(self) -> None:
+        # Past this count Hypercorn says `Connection: close` on the next response, and closes after it.
+        self._h11.keep_alive_requests = self._listener.config.keep_alive_max_requests
+        if self._idle:
+            patience = _LATE_REQUEST if self._listener.draining else 0
+            self._listener.loop.call_later(patience, self._close_if_idle)
+
+    def lost(self) -> None:
+        if self._pump is not None:
+            self._pump.cancel()
+        self._tasks.start(self._close_stream())
+
+    # The task.
+
+    async def _run(self) -> None:
+        try:
+            while True:
+                while self._inbound:
+                    data = self._inbound.popleft()
+                    self._inbound_size -= len(data)
+                    if isinstance(self._h11.stream, WebSocketMessages):
+                        # In slices: 16 KiB can be deflated from 16 MiB, and are before any limit is looked at.
+                        for start in range(0, len(data), _SLICE):
+                            await self._h11.handle(RawData(data[start : start + _SLICE]))
+                    else:
+                        await self._h11.handle(RawData(data))
+                    if self._reading_paused and self._inbound_size < _INBOUND_HIGH // 2:
+                        self._reading_paused = False
+                        self._connection.resume_reading()
+                self._waiting = self._listener.loop.create_future()
+                await self._waiting
+        except Exception:
+            log.exception("HTTP/1.1 connection failed", identity=self._connection.peer.identity.name)
+            self._connection.close()
+
+    async def _close_stream(self) -> None:
+        await self._h11.handle(Closed())
+
+    # What Hypercorn's protocol calls.
+
+    async def _send(self, event: WireEvent) -> None:
+        if isinstance(event, RawData):
+            if not event.data:
+                return
+            if not self._outbound:
+                self._listener.loop.call_soon(self._flush)
+            self._outbound.append(event.data)
+            self._outbound_size += len(event.data)
+            if self._outbound_size >= _INBOUND_HIGH:
+                self._flush()
+            if self._connection.writing_paused:
+                await self._connection.drain()
+        elif isinstance(event, Updated):
+            self._idle = event.idle
+            self._connection.set_idle(event.idle)
+        elif isinstance(event, Closed):
+            self._flush()
+            self._connection.close()
+
+    def _flush(self) -> None:
+        if self._outbound:
+            data = self._outbound[0] if len(self._outbound) == 1 else b"".join(self._outbound)
+            self._outbound.clear()
+            self._outbound_size = 0
+            self._connection.send(data)
+
+    def _close_if_idle(self) -> None:
+        if self._idle and not self._inbound:
+            self._flush()
+            self._connection.close()

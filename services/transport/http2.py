@@ -1,0 +1,367 @@
+"""HTTP/2 over the h2 library: frames to streams and back, flow control, and an end that loses nothing.
+
+In the place of Hypercorn's H2Protocol, which ends a connection and its streams after 1,000 requests, runs a task and a
+priority tree a connection (RFC 9113 section 5.3.2 deprecates priorities) and writes three times a response. Here there
+is no task: events of the socket go down as calls, and what the streams of one turn of the event loop have to say leaves
+in one write.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import h2.events as events
+import structlog
+from h2.errors import ErrorCodes
+from h2.exceptions import ProtocolError, StreamClosedError
+from h2.settings import SettingCodes
+
+from services.transport.exchange import Exchange
+from services.transport.goaway import EVERY_STREAM, ServerConnection
+from services.transport.tasks import PeerTasks
+from services.transport.websocket import WebSocketStream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from services.transport.connection import Connection
+    from services.transport.listener import Listener
+    from services.transport.stream import Stream
+
+log = structlog.get_logger("handclasp.transport")
+
+STREAM_WINDOW = 131_072
+"""Bytes that a client may send on a stream beyond what its application has read. Together with
+`h2_max_concurrent_streams` it bounds the memory that one connection's uploads can hold: 100 x 128 KiB."""
+
+CONNECTION_WINDOW = 1_048_576
+"""Bytes that a client may send on all its streams beyond what has reached this process. Given back on arrival, not when
+an application reads: one upload that nobody reads must not stop the others."""
+
+_WRITE = 65_536
+"""Bytes of frames that are gathered before they are encrypted and sent."""
+
+_UPLOAD_PATIENCE = 30.0
+"""Seconds that the rest of a request is taken and thrown away after its response is complete. A reset at once (RFC 9113
+section 8.1 allows it) makes several clients lose the response."""
+
+_DRAIN_PING = b"drained?"
+_DRAIN_PATIENCE = 5.0
+"""Seconds after which a client that does not answer PING is taken to have read our GOAWAY."""
+
+_RESET_BURST, _RESETS_PER_SECOND = 1_000, 33
+"""How many streams may be reset on a connection, by either side, before it has to calm down (CVE-2023-44487,
+CVE-2025-8671): nghttp2's figures."""
+
+_OUTBOUND_LIMIT = 1_048_576
+"""Bytes owed to a peer that does not read, from which nothing is read from it either: answers to PING and SETTINGS
+would be gathered without end."""
+
+
+class HTTP2:
+    """One HTTP/2 connection of one verified peer."""
+
+    def __init__(self, connection: Connection, listener: Listener, server: tuple[str, int] | None) -> None:
+        self.connection = connection
+        self.listener = listener
+        self.loop = listener.loop
+        self.server = server
+        self.tasks = PeerTasks(connection, listener)
+        self.running = 0
+        """Applications at work, on streams that were reset too: what MAX_CONCURRENT_STREAMS does not bound."""
+        self._max_streams = listener.config.h2_max_concurrent_streams
+        self._h2 = ServerConnection(
+            max_streams=self._max_streams,
+            max_header_list_size=listener.config.h2_max_header_list_size,
+            stream_window=STREAM_WINDOW,
+        )
+        self._streams: dict[int, Stream] = {}
+        self._ready: dict[int, Stream] = {}  # in the order in which they asked: nobody overtakes
+        self._credit = 0
+        self._scheduled = False
+        self._closed = False
+        self._draining = False
+        self._goaway_seen = False
+        self._reading_paused = False
+        self._resets = float(_RESET_BURST)
+        self._resets_at = 0.0
+        self._h2.initiate_connection()
+        self._h2.increment_flow_control_window(CONNECTION_WINDOW - 65_535)
+        self._flush()
+
+    # What the connection calls.
+
+    def received(self, data: bytes) -> None:
+        if self._closed:
+            return
+        try:
+            for event in self._h2.receive_data(data):
+                handler = self._handlers.get(type(event))
+                if handler is not None:
+                    handler(self, event)
+                if self._gone():
+                    return
+        except ProtocolError as error:
+            self._fail(error)
+            return
+        self._schedule()
+        if self.connection.unsent >= _OUTBOUND_LIMIT and not self._reading_paused:
+            self._reading_paused = True
+            self.connection.pause_reading()
+
+    def writable(self) -> None:
+        if self._reading_paused:
+            self._reading_paused = False
+            self.connection.resume_reading()
+        self._schedule()
+
+    def shut_down(self) -> None:
+        """Ask the client to open no more streams; close when it has heard and the last stream has ended."""
+        if self._draining or self._closed:
+            return
+        self._draining = True
+        # First a GOAWAY that refuses nothing: requests may be on their way. The PING comes back when the client has
+        # read it; what it opened until then is served (RFC 9113 section 6.8).
+        self._h2.goaway(EVERY_STREAM)
+        self._h2.ping(_DRAIN_PING)
+        self._schedule()
+        self.loop.call_later(_DRAIN_PATIENCE, self._goaway_read)
+
+    def lost(self) -> None:
+        self._closed = True
+        streams = list(self._streams.values())
+        self._streams.clear()
+        self._ready.clear()
+        for stream in streams:
+            stream.close()
+
+    # What the streams call.
+
+    def schedule(self, stream: Stream) -> None:
+        """The stream has something to say: at the end of this turn of the event loop, together with the others."""
+        if not stream.closed:
+            self._ready[stream.id] = stream
+            self._schedule()
+
+    def read(self, stream: Stream, size: int) -> None:
+        """`size` bytes of the stream were read: the client may send as many again."""
+        stream.credit += size
+        if stream.credit >= STREAM_WINDOW // 2 and not stream.request_ended and not stream.closed:
+            with suppress(StreamClosedError):  # its reset is among the events that are still to be handled
+                self._h2.increment_flow_control_window(stream.credit, stream.id)
+            stream.credit = 0
+            self._schedule()
+
+    def inform(self, stream: Stream, headers: list[tuple[bytes, bytes]]) -> None:
+        """Send an informational response (RFC 9110 section 15.2) ahead of the final one."""
+        if not stream.closed and not self._closed:
+            with suppress(StreamClosedError):
+                self._h2.send_headers(stream.id, headers)
+            self._schedule()
+
+    def reset(self, stream: Stream, error: ErrorCodes) -> None:
+        """End a stream that cannot be answered as it should be: the client must not take it for whole."""
+        if not stream.closed and not self._closed:
+            with suppress(StreamClosedError):
+                self._h2.reset_stream(stream.id, error)
+            self._forget(stream)
+            stream.close()
+            self._schedule()
+
+    # Events of h2.
+
+    def _request(self, event: Any) -> None:
+        if self.running >= 2 * self._max_streams:
+            # Refused before any processing: safe to send again (RFC 9113 section 8.7).
+            with suppress(StreamClosedError):
+                self._h2.reset_stream(event.stream_id, ErrorCodes.REFUSED_STREAM)
+            return
+        method = next(value for name, value in event.headers if name == b":method")
+        self.connection.set_idle(False)
+        kind = WebSocketStream if method == b"CONNECT" else Exchange
+        stream = self._streams[event.stream_id] = kind(self, event.stream_id)
+        stream.open(event.headers)
+
+    def _data(self, event: Any) -> None:
+        self._credit += event.flow_controlled_length
+        if self._credit >= CONNECTION_WINDOW // 2:
+            self._h2.increment_flow_control_window(self._credit)
+            self._credit = 0
+        stream = self._streams.get(event.stream_id)
+        if stream is None:
+            return
+        if stream.answered:  # an answer came before the request was whole: count, and throw away
+            self.read(stream, event.flow_controlled_length)
+        else:
+            padding = event.flow_controlled_length - len(event.data)
+            if padding:
+                self.read(stream, padding)
+            stream.data(event.data)
+
+    def _stream_ended(self, event: Any) -> None:
+        stream = self._streams.get(event.stream_id)
+        if stream is not None:
+            stream.request_ended = True
+            if stream.answered:
+                self._forget(stream)
+            else:
+                stream.request_end()
+
+    def _stream_reset(self, event: Any) -> None:
+        now = self.loop.time()
+        self._resets = min(_RESET_BURST, self._resets + (now - self._resets_at) * _RESETS_PER_SECOND) - 1
+        self._resets_at = now
+        stream = self._streams.get(event.stream_id)
+        if stream is not None:
+            self._forget(stream)
+            stream.close()
+        if self._resets < 0:
+            log.warning("streams reset too fast", identity=self.connection.peer.identity.name)
+            self._end(ErrorCodes.ENHANCE_YOUR_CALM)
+
+    def _window_updated(self, event: Any) -> None:
+        if event.stream_id:
+            stream = self._streams.get(event.stream_id)
+            if stream is not None and stream.pending:
+                self._ready[stream.id] = stream
+        else:
+            self._all_ready()
+
+    def _settings_changed(self, event: Any) -> None:
+        if SettingCodes.INITIAL_WINDOW_SIZE in event.changed_settings:
+            self._all_ready()
+
+    def _all_ready(self) -> None:
+        self._ready.update({stream.id: stream for stream in self._streams.values() if stream.pending})
+
+    def _ping_acknowledged(self, event: Any) -> None:
+        if event.ping_data == _DRAIN_PING:
+            self._goaway_read()
+
+    def _terminated(self, _: Any) -> None:
+        self._draining = self._goaway_seen = True  # the client itself opens no more
+        self._end_if_drained()
+
+    # Ends.
+
+    def _gone(self) -> bool:
+        return self._closed
+
+    def _forget(self, stream: Stream) -> None:
+        stream.give_up_patience()
+        self._streams.pop(stream.id, None)
+        self._ready.pop(stream.id, None)
+        if not self._streams:
+            self.connection.set_idle(True)
+            self._end_if_drained()
+
+    def _goaway_read(self) -> None:
+        self._goaway_seen = True
+        self._end_if_drained()
+
+    def _end_if_drained(self) -> None:
+        if self._draining and self._goaway_seen and not self._streams and not self._closed:
+            self._end(ErrorCodes.NO_ERROR)
+
+    def _end(self, error: ErrorCodes) -> None:
+        """The final GOAWAY: streams up to the last that was seen were, or would have been, processed."""
+        self._h2.goaway(self._h2.highest_inbound_stream_id, error)
+        self._flush()
+        self._finish()
+
+    def _fail(self, error: ProtocolError) -> None:
+        """The client broke the protocol: h2 has its GOAWAY ready, and takes no other call any more."""
+        log.info("HTTP/2 protocol error", reason=str(error), identity=self.connection.peer.identity.name)
+        self._ready.clear()
+        self._flush()
+        self._finish()
+
+    def _finish(self) -> None:
+        self.lost()
+        self.connection.close()
+
+    # Sending.
+
+    def _schedule(self) -> None:
+        if not self._scheduled and not self._closed:
+            self._scheduled = True
+            self.loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._scheduled = False
+        if self._closed:
+            return
+        connection, frames = self.connection, self._h2
+        while self._ready and not connection.writing_paused:
+            gathered = 0
+            while self._ready and gathered < _WRITE:
+                for stream in list(self._ready.values()):  # a frame each, in turn
+                    try:
+                        gathered += self._advance(stream)
+                    except StreamClosedError:  # h2 knows of a reset whose event is still to come
+                        self._ready.pop(stream.id, None)
+                    except ProtocolError:  # what one stream has to say is not to be said: the others go on
+                        log.exception("response refused", identity=connection.peer.identity.name)
+                        self._ready.pop(stream.id, None)
+                        self.reset(stream, ErrorCodes.INTERNAL_ERROR)
+            connection.send(frames.data_to_send())
+        data = frames.data_to_send()
+        if data:
+            connection.send(data)
+
+    def _advance(self, stream: Stream) -> int:
+        """Send the next of what a stream has to say. Returns about how many bytes that were.
+
+        A stream that waits for a window, or for its application, is no longer ready.
+        """
+        frames, sent = self._h2, 64
+        if stream.headers is not None:
+            headers, stream.headers = stream.headers, None
+            last = stream.ended and not stream.pending and stream.trailers is None
+            frames.send_headers(stream.id, headers, end_stream=last)
+            if last:
+                self._answered(stream)
+                return sent
+        if stream.pending:
+            window = min(frames.local_flow_control_window(stream.id), frames.max_outbound_frame_size)
+            if window <= 0:
+                del self._ready[stream.id]
+                return sent
+            data = stream.take(window)
+            sent += len(data)
+            last = stream.ended and not stream.pending and stream.trailers is None
+            frames.send_data(stream.id, data, end_stream=last)
+        elif stream.ended:
+            last = True
+            if stream.trailers is not None:
+                frames.send_headers(stream.id, stream.trailers, end_stream=True)
+            else:
+                frames.end_stream(stream.id)
+        else:
+            last = False
+        if last:
+            self._answered(stream)
+        elif not stream.pending and not stream.ended:
+            del self._ready[stream.id]
+        return sent
+
+    def _answered(self, stream: Stream) -> None:
+        stream.answered = True
+        self._ready.pop(stream.id, None)
+        if stream.request_ended:
+            self._forget(stream)
+        else:
+            stream.patience = self.loop.call_later(_UPLOAD_PATIENCE, self.reset, stream, ErrorCodes.NO_ERROR)
+        stream.disconnected()
+
+    _handlers: ClassVar[dict[type[events.Event], Callable[[HTTP2, Any], None]]] = {
+        events.RequestReceived: _request,
+        events.DataReceived: _data,
+        events.StreamEnded: _stream_ended,
+        events.StreamReset: _stream_reset,
+        events.WindowUpdated: _window_updated,
+        events.RemoteSettingsChanged: _settings_changed,
+        events.PingAckReceived: _ping_acknowledged,
+        events.ConnectionTerminated: _terminated,
+    }

@@ -1,0 +1,143 @@
+"""The outbound half of an HTTP/2 stream: what the application has said and the peer has not yet taken."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from services.transport.http2 import HTTP2
+
+Headers = list[tuple[bytes, bytes]]
+
+HIGH_WATER = 65_536
+"""Bytes that wait on one stream from which its application waits, until half of them are gone."""
+
+
+class Stream(ABC):
+    """One stream as the connection sees it: headers, then data, then perhaps trailers, sent as windows allow.
+
+    Subclasses are the inbound half: what becomes of the peer's data, and of its end.
+    """
+
+    __slots__ = (
+        "_drained",
+        "answered",
+        "closed",
+        "credit",
+        "ended",
+        "headers",
+        "http2",
+        "id",
+        "patience",
+        "pending",
+        "pending_size",
+        "request_ended",
+        "trailers",
+    )
+
+    def __init__(self, http2: HTTP2, stream_id: int) -> None:
+        self.http2 = http2
+        self.id = stream_id
+        self.headers: Headers | None = None
+        """To be sent next; None before the application has answered, and again once they are sent."""
+        self.pending: deque[bytes | memoryview] = deque()
+        self.pending_size = 0
+        self.trailers: Headers | None = None
+        self.ended = False
+        """The application has said all it had to say."""
+        self.answered = False
+        """END_STREAM is sent."""
+        self.request_ended = False
+        self.closed = False
+        """The stream is gone: reset by either side, or its connection is."""
+        self.credit = 0
+        """Bytes that were read and that the peer does not yet know it may send again."""
+        self.patience: asyncio.TimerHandle | None = None
+        """Runs while the rest of a request is thrown away whose answer is complete."""
+        self._drained: list[asyncio.Future[None]] = []
+
+    # What the application's side calls.
+
+    def say(self, data: bytes) -> None:
+        """Add data behind what waits."""
+        if data:
+            self.pending.append(data)
+            self.pending_size += len(data)
+        self.http2.schedule(self)
+
+    def end(self) -> None:
+        """Nothing follows."""
+        self.ended = True
+        self.http2.schedule(self)
+
+    async def drain(self) -> None:
+        """Wait until the peer has taken enough, or the stream is gone."""
+        while self.pending_size >= HIGH_WATER and not self.closed:
+            waiter = self.http2.loop.create_future()
+            self._drained.append(waiter)
+            await waiter
+
+    # What the connection calls.
+
+    def take(self, limit: int) -> bytes | memoryview:
+        """Take up to `limit` bytes off the front of what waits, without copying a large piece."""
+        first = self.pending.popleft()
+        size = len(first)
+        if size > limit:
+            view = memoryview(first)
+            self.pending.appendleft(view[limit:])
+            first, size = view[:limit], limit
+        elif size < limit and self.pending:
+            parts = [first]
+            while self.pending and size + len(self.pending[0]) <= limit:
+                parts.append(self.pending.popleft())
+                size += len(parts[-1])
+            if len(parts) > 1:
+                first = b"".join(parts)
+        self.pending_size -= size
+        if self._drained and self.pending_size <= HIGH_WATER // 2:
+            self._wake()
+        return first
+
+    def close(self) -> None:
+        """The stream is gone. What waits will not be sent; who waits is told."""
+        self.closed = True
+        self.give_up_patience()
+        self.pending.clear()
+        self.pending_size = 0
+        self._wake()
+        self.disconnected()
+
+    def give_up_patience(self) -> None:
+        """The request has ended, or the stream: nothing is waited for."""
+        if self.patience is not None:
+            self.patience.cancel()
+            self.patience = None
+
+    def _wake(self) -> None:
+        for waiter in self._drained:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._drained.clear()
+
+    # The inbound half.
+
+    @abstractmethod
+    def open(self, headers: Headers) -> None:
+        """Take the request's head, pseudo-headers included, and start the application."""
+
+    @abstractmethod
+    def data(self, data: bytes) -> None:
+        """Take the peer's data. Who has read it calls `http2.read(stream, size)`, and the peer may send more."""
+
+    @abstractmethod
+    def request_end(self) -> None:
+        """The peer has said all it had to say."""
+
+    @abstractmethod
+    def disconnected(self) -> None:
+        """Nobody listens any more: the response is complete, the stream was reset or the connection is gone."""

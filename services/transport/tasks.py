@@ -1,0 +1,164 @@
+"""The application's side of a request: a task that knows its caller, and the queue it receives from."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from services.peer import bind_peer
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+
+    from services.transport.connection import Connection
+    from services.transport.engine import AppWrapper, Config
+    from services.transport.listener import Listener
+
+
+class ClientDisconnectedError(OSError):
+    """The application sends to a client that is gone. ASGI asks for an OSError here; left uncaught it means no harm.
+
+    Without it an application that sends without end would never give the event loop back: sending to nobody does not
+    wait for anything.
+    """
+
+
+class PeerTasks:
+    """Starts the tasks of one connection, each in a context where `current_peer()` is the connection's peer.
+
+    Stands in the place of Hypercorn's TaskGroup, which cancels the tasks of a connection together and raises
+    `RuntimeError: TaskGroup is shutting down` into an application that is still at work when its connection ends.
+    """
+
+    __slots__ = ("_connection", "_context", "_listener")
+
+    def __init__(self, connection: Connection, listener: Listener) -> None:
+        self._connection = connection
+        self._listener = listener
+        self._context = contextvars.copy_context()
+        self._context.run(bind_peer, connection.peer)
+
+    def start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run a coroutine in a copy of the peer's context."""
+        task = self._listener.loop.create_task(coroutine, context=self._context.copy())
+        self._listener.tasks.add(task)
+        task.add_done_callback(self._listener.tasks.discard)
+        return task
+
+    def introduce(self, scope: dict[str, Any]) -> None:
+        """Put the peer into an ASGI scope: the standard's TLS extension, and the Peer itself.
+
+        Each scope gets its own dictionaries: middleware that writes into one does not speak to the next request.
+        """
+        extensions = scope["extensions"]
+        extensions["tls"] = dict(self._connection.extension)
+        extensions["handclasp"] = {"peer": self._connection.peer}
+
+    # What Hypercorn's H11Protocol and WSStream ask of a task group.
+
+    async def spawn_app(
+        self, app: AppWrapper, config: Config, scope: Any, send: Callable[[Any], Awaitable[None]]
+    ) -> Callable[[Any], Awaitable[None]]:
+        """Start the application on a scope of Hypercorn's; return the function that gives it its events."""
+        self.introduce(scope)
+        inbox = Inbox(config.max_app_queue_size)
+
+        async def send_to_client(message: Any) -> None:
+            if inbox.disconnected or not self._connection.is_open:
+                raise ClientDisconnectedError("the client has gone")
+            await send(message)
+
+        self.start(self._run(app, config, scope, inbox, send_to_client, send))
+        return inbox.put
+
+    def spawn(self, func: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> None:
+        """Start a task of Hypercorn's own, such as a WebSocket's pings."""
+        self.start(func(*args))
+
+    async def _run(
+        self,
+        app: AppWrapper,
+        config: Config,
+        scope: Any,
+        inbox: Inbox,
+        send: Callable[[Any], Awaitable[None]],
+        finish: Callable[[None], Awaitable[None]],
+    ) -> None:
+        loop = self._listener.loop
+        try:
+            await app(scope, inbox.get, send, partial(loop.run_in_executor, None), partial(call_soon, loop))
+        except ClientDisconnectedError:
+            pass
+        except Exception:  # noqa: BLE001 - whatever an application raises ends its request alone
+            await config.log.exception("Error in ASGI Framework")
+        finally:
+            inbox.abandon()
+            try:
+                await finish(None)
+            except Exception:  # noqa: BLE001 - a defect below ends this connection, and no other
+                await config.log.exception("Error at the end of a request")
+                self._connection.close()
+
+
+def call_soon(loop: asyncio.AbstractEventLoop, func: Callable[..., Any], *args: Any) -> Any:
+    """Run a coroutine function on the loop from another thread and wait for it: how WSGI applications send."""
+    return asyncio.run_coroutine_threadsafe(func(*args), loop).result()
+
+
+class Inbox:
+    """A bounded queue of ASGI events that never waits for an application which has ended.
+
+    Hypercorn's own queue does: an application that answers a large upload without reading it leaves the connection
+    waiting for room that never comes.
+    """
+
+    __slots__ = ("_abandoned", "_events", "_getter", "_putters", "_size", "disconnected")
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._events: deque[Any] = deque()
+        self._getter: asyncio.Future[None] | None = None
+        self._putters: deque[asyncio.Future[None]] = deque()
+        self._abandoned = False
+        self.disconnected = False
+        """The last event is in: the client is gone, or has its answer."""
+
+    async def put(self, event: Any) -> None:
+        """Add an event; wait while the queue is full, unless the event is the last one (`*.disconnect`)."""
+        last = event["type"].endswith(".disconnect")
+        self.disconnected |= last
+        while len(self._events) >= self._size and not self._abandoned and not last:
+            waiter = asyncio.get_running_loop().create_future()
+            self._putters.append(waiter)
+            await waiter
+        if self._abandoned:
+            return
+        self._events.append(event)
+        if self._getter is not None and not self._getter.done():
+            self._getter.set_result(None)
+
+    async def get(self) -> Any:
+        """Take the next event; wait for one."""
+        while not self._events:
+            self._getter = asyncio.get_running_loop().create_future()
+            await self._getter
+        event = self._events.popleft()
+        self._wake_putter()
+        return event
+
+    def abandon(self) -> None:
+        """The application has ended: nobody will take what is here or what comes."""
+        self._abandoned = True
+        self._events.clear()
+        while self._putters:
+            self._wake_putter()
+
+    def _wake_putter(self) -> None:
+        while self._putters:
+            waiter = self._putters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return

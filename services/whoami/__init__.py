@@ -1,0 +1,1 @@
+"""Tells the caller what the server knows of it."""
