@@ -34,7 +34,11 @@ class CertificateAuthority:
     key: PrivateKey = field(repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self.certificate.public_key() != self.key.public_key():
+        try:
+            belongs = self.certificate.public_key() == self.key.public_key()
+        except (ValueError, UnsupportedAlgorithm):
+            belongs = False
+        if not belongs:
             raise CorruptState("the key does not belong to the authority's certificate")
         if not is_authority(self.certificate):
             raise CorruptState("the certificate is no authority's (basicConstraints CA:TRUE)")
@@ -82,7 +86,10 @@ class CertificateAuthority:
 
     @property
     def _key_identifier(self) -> x509.SubjectKeyIdentifier:
-        return self.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+        try:
+            return self.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+        except x509.ExtensionNotFound:  # not one that we made
+            return x509.SubjectKeyIdentifier.from_public_key(self.certificate.public_key())
 
 
 def self_signed(names: Names, key: PrivateKey, *, now: datetime, lifetime: timedelta | None = None) -> x509.Certificate:

@@ -30,7 +30,7 @@ _CURE = "restore it from a copy, or move the folder away and make another author
 
 
 def save_authority(authority: CertificateAuthority, folder: Path, passphrase: bytes | None) -> None:
-    """Make the folder, certificate and key in it, by one rename. Raises StateError; FileExistsError is one."""
+    """Make the folder, certificate and key in it, by one rename. Raises StateError, where there is one already too."""
     encryption: KeySerializationEncryption = BestAvailableEncryption(passphrase) if passphrase else NoEncryption()
     key_pem = authority.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
     try:
@@ -70,7 +70,7 @@ def load_authority_certificate(folder: Path) -> x509.Certificate:
     try:
         certificate, *others = parse_certificates(path.read_bytes())
     except OSError as error:
-        if not folder.exists():
+        if isinstance(error, FileNotFoundError) and not folder.exists():
             raise no_authority(folder.parent) from error
         raise _unreadable(path, error) from error
     except ValueError as error:
@@ -83,9 +83,12 @@ def load_authority_certificate(folder: Path) -> x509.Certificate:
 def read_passphrase(path: Path) -> bytes:
     """The passphrase in a file, without the line's end. Raises PassphraseError."""
     try:
-        return check_passphrase(path.read_bytes().removesuffix(b"\n").removesuffix(b"\r"))
+        with path.open("rb") as file:
+            # No more than tells that it is too long: /dev/zero has no end.
+            text = file.read(_LONGEST_PASSPHRASE + 3)
     except OSError as error:
         raise PassphraseError(f"the passphrase file {path} cannot be read: {error.strerror}", path=path) from error
+    return check_passphrase(text.removesuffix(b"\n").removesuffix(b"\r"))
 
 
 def no_authority(state: Path) -> NotFound:

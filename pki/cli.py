@@ -7,13 +7,12 @@ not allow it, 2 the request makes no sense, 130 interrupted.
 from __future__ import annotations
 
 import contextlib
-import io
-import os
 import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pki import shell
 from pki.authority import lifetime_of
 from pki.errors import PKIError, UsageError
 from pki.facts import Facts, read_certificates
@@ -36,7 +35,6 @@ from pki.options import (
 )
 from pki.presentation import (
     PROGRAM,
-    complain,
     entry_json,
     facts_json,
     say,
@@ -55,17 +53,8 @@ if TYPE_CHECKING:
 # From so many names on, a rotation takes long enough to show how far it is.
 _PROGRESS_FROM = 10
 
-_HELP = {"help_option_names": ["-h", "--help"]}
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, context_settings=_HELP)
+app = shell.new_app()
 app.add_typer(issue_app, name="issue")
-
-
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        from pki import __version__
-
-        say(f"{PROGRAM} {__version__}")
-        raise typer.Exit
 
 
 @app.callback()
@@ -73,9 +62,7 @@ def root(
     context: typer.Context,
     state: StateOption = None,
     passphrase_file: PassphraseOption = None,
-    version: Annotated[  # noqa: ARG001 -- its callback answers
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
-    ] = False,
+    version: shell.VersionOption = False,  # noqa: ARG001 -- its callback answers
 ) -> None:
     """A private authority for mutual TLS: makes, renews and shows certificates.
 
@@ -213,26 +200,8 @@ def inspect(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code. What went wrong is one line on stderr, never a traceback."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-    try:
-        code = app(args=arguments, prog_name=PROGRAM, standalone_mode=False)
-        sys.stdout.flush()
-    except PKIError as error:
-        return _fail(str(error), error.exit_code)
-    except typer.TyperException as error:
-        return _fail(_usage_message(error), error.exit_code)
-    except (typer.Abort, KeyboardInterrupt):
-        return 130
-    except BrokenPipeError:
-        # Who read our answer has seen enough. Nothing may be flushed into the closed pipe at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except OSError as error:
-        return _fail(f"{error.filename or 'output'}: {error.strerror}", 1)
-    return code or 0
+    """Run a command and return its exit code."""
+    return shell.run(app, PROGRAM, (PKIError,), arguments)
 
 
 @contextlib.contextmanager
@@ -247,15 +216,3 @@ def _progress(count: int) -> Iterator[Callable[[Outcome], None] | None]:
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("rotating", total=count)
         yield lambda _: bar.advance(task)
-
-
-def _usage_message(error: typer.TyperException) -> str:
-    """The parser's complaint in one line, with where to read more."""
-    context = getattr(error, "ctx", None)
-    command = context.command_path if context else PROGRAM
-    return f"{' '.join(error.format_message().split()).removesuffix('.')}; see `{command} --help`"
-
-
-def _fail(message: str, code: int) -> int:
-    complain("error", message)
-    return code

@@ -16,7 +16,6 @@
 
 Each message is one line that says what is wrong and how to mend it. Facts are fields.
 """
-# ruff: noqa: N818 -- named by what is the matter, as FileNotFoundError's `NotFound` is
 
 from __future__ import annotations
 

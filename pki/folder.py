@@ -80,7 +80,8 @@ def _advance(folder: Path, files: Mapping[str, Content]) -> None:
             if not _is_link(folder, name):
                 _point(folder / name, f"{_DATA}/{name}")
         _point(folder / _DATA, version.name)
-    except BaseException:
+    except OSError:
+        # Nothing wider: an interrupt may come when the new version is already the one in use.
         shutil.rmtree(version, ignore_errors=True)
         raise
     sync_folder(folder)

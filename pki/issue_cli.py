@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from pki import shell
 from pki.lifecycle import Request
 from pki.names import Names
 from pki.options import (
@@ -30,7 +31,7 @@ from pki.profiles import ClientProfile, PeerProfile, ServerProfile
 if TYPE_CHECKING:
     from pathlib import Path
 
-issue_app = typer.Typer(rich_markup_mode=None)
+issue_app = shell.new_app()
 
 
 @issue_app.callback()

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 if TYPE_CHECKING:
-    from pki.pem import PrivateKey, PublicKey
+    from pki.pem import PrivateKey
 
 
 class KeyType(StrEnum):
@@ -44,8 +44,8 @@ _HASHES: dict[str, hashes.SHA256 | hashes.SHA384 | hashes.SHA512] = {
 }
 
 
-def describe_key(key: PublicKey | object) -> str:
-    """The name of a public key's type: a KeyType's for those that are issued, and as telling a one for others."""
+def describe_key(key: object) -> str:
+    """The name of a public key's type: that of its KeyType, or a name in its manner where it has none."""
     if isinstance(key, ec.EllipticCurvePublicKey):
         return next((str(t) for t, curve in _CURVES.items() if curve.name == key.curve.name), key.curve.name)
     if isinstance(key, rsa.RSAPublicKey):

@@ -109,23 +109,23 @@ class Lifecycle:
         with self.state.locked():
             authority = self._authority()
             known = self.state.record(names.name)
-            renewing = known is not None and ensure
-            wanted = self._wanted(request, names, known if renewing else None)
+            renewed = known if ensure else None
+            wanted = self._wanted(request, names, renewed)
             folder = self.state.credential_folder(wanted)
-            if known is not None and renewing:
-                as_wanted = replace(wanted, days=known.days, certificates=known.certificates) == known
-                if as_wanted and (kept := _healthy(folder, known, authority, now)):
-                    return Outcome("kept", known, folder, kept)
+            if renewed is not None:
+                as_wanted = replace(wanted, days=renewed.days, certificates=renewed.certificates) == renewed
+                if as_wanted and (kept := _healthy(folder, renewed, authority, now)):
+                    return Outcome("kept", renewed, folder, kept)
             elif known is not None and is_occupied(self.state.credential_folder(known)):
                 raise AlreadyExists(
                     f"{names.name} has been issued already: renew it with `handclasp-pki rotate {names.name}`, "
                     "or choose another NAME"
                 )
-            if known is not None and renewing and known.folder == wanted.folder:
+            if renewed is not None and renewed.folder == wanted.folder:
                 self._check_holder(wanted)
             elif is_occupied(folder):
                 raise AlreadyExists(f"{folder} holds a credential already: pass another --out, or remove it")
-            return self._put("rotated" if renewing else "issued", wanted, known, authority, now)
+            return self._put("rotated" if renewed else "issued", wanted, known, authority, now)
 
     def rotate(
         self,
@@ -171,7 +171,7 @@ class Lifecycle:
             return known
         for name in names:
             if name not in known:
-                shown = ", ".join(known[:_NAMES_SHOWN]) + (" and others" if len(known) > _NAMES_SHOWN else "")
+                shown = ", ".join(known[:_NAMES_SHOWN]) + (", and others" if len(known) > _NAMES_SHOWN else "")
                 raise NotFound(f"{name!a} has not been issued here: known are {shown or 'none yet'}")
         return list(dict.fromkeys(names))
 

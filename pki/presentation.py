@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from pki.records import timestamp
+from pki.shell import complain, visible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,11 +25,6 @@ _STYLES = {"valid": "green", "expired": "red", "damaged": "red", "missing": "red
 _PIPE_WIDTH = 4096
 
 
-def visible(text: str) -> str:
-    """The text in one line without anything that moves a cursor or hides a letter: such characters are escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 def say(text: str) -> None:
     """One line of the answer, on stdout."""
     typer.echo(visible(text))
@@ -39,18 +35,13 @@ def say_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=2))
 
 
-def complain(kind: Literal["error", "note"], text: str) -> None:
-    """One line beside the answer, on stderr."""
-    typer.echo(f"{PROGRAM}: {kind}: {visible(text)}", err=True)
-
-
 def say_outcome(outcome: Outcome) -> None:
     """What became of a name."""
     record, end = outcome.record, f"{outcome.certificate.not_valid_after_utc:%Y-%m-%d}"
     who = f"{record.profile} {record.names.name} ({record.names.described()})"
     say(f"{outcome.action} {who}, valid until {end}, in {outcome.folder}")
     if outcome.clamped:
-        complain("note", f"{record.names.name} ends on {end} with its authority, not after {record.days} days")
+        complain(PROGRAM, "note", f"{record.names.name} ends on {end} with its authority, not after {record.days} days")
 
 
 def entry_json(entry: Entry) -> dict[str, Any]:
@@ -149,8 +140,9 @@ def _print_table(columns: Sequence[str] | None, rows: Sequence[Sequence[str]], s
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, show_header=columns is not None, padding=(0, 2, 0, 0))
-    for column in columns or rows[0]:
-        table.add_column(column, overflow="fold")
+    for number, column in enumerate(columns or rows[0]):
+        # On a narrow terminal the long ones fold, which are the last.
+        table.add_column(column, overflow="fold", no_wrap=columns is not None and number < len(columns) - 2)
     for number, row in enumerate(rows):
         # Text, since markup in a certificate's names is no markup of ours.
         table.add_row(*(Text(visible(cell)) for cell in row), style=styles[number] if styles else None)

@@ -49,7 +49,7 @@ def _write(folder: Path, credential: Credential) -> None:
     write_new(key, credential.key_pem(), PRIVATE_FILE)
     try:
         write_new(certificate, credential.chain_pem(), PUBLIC_FILE)
-    except BaseException:
+    except OSError:
         key.unlink()
         raise
     sync_folder(folder)

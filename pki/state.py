@@ -137,15 +137,15 @@ class State:
 
     def _acquire(self, descriptor: int) -> None:
         deadline = time.monotonic() + self.patience
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError as error:
-                if time.monotonic() >= deadline:
-                    raise self._busy(descriptor) from error
-            time.sleep(_LOCK_POLL)
-        with self._translated("written"):
+        with self._translated("locked"):
+            while True:
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError as error:
+                    if time.monotonic() >= deadline:
+                        raise self._busy(descriptor) from error
+                time.sleep(_LOCK_POLL)
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from typer.exceptions import TyperException
 
+from pki import shell
 from pki.errors import PKIError
 from services import logs
 from services.loading import AppNotFoundError
@@ -36,10 +35,7 @@ Every option is also an environment variable (HANDCLASP_TLS_POLICY) and a key of
 """
 
 
-def _version(asked: bool) -> None:
-    if asked:
-        typer.echo(f"handclasp {version('handclasp')}")
-        raise typer.Exit
+_EXPECTED = (SettingsError, AppNotFoundError, PKIError, BindError, LifespanFailureError, LifespanTimeoutError)
 
 
 def serve(
@@ -59,9 +55,7 @@ def serve(
     graceful_timeout: Annotated[
         float | None, typer.Option(metavar="SECONDS", help="For requests in flight when the server stops. [30]")
     ] = None,
-    _: Annotated[
-        bool | None, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
-    ] = None,
+    version: shell.VersionOption = False,  # noqa: ARG001 - its callback answers
 ) -> None:
     spoken = {
         "app": app,
@@ -94,20 +88,6 @@ def ready_line(settings: Settings, snapshot: Snapshot, addresses: Sequence[Addre
 
 def main() -> None:
     """Run the command. An error is one line on stderr: exit 2 for a wrong word, 1 for what cannot be served."""
-    command = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-    command.command(help=_HELP)(serve)
-    try:
-        code = command(standalone_mode=False, prog_name="handclasp-serve")
-    except (SettingsError, AppNotFoundError, TyperException) as error:
-        sys.exit(_say(error, 2))
-    except (PKIError, BindError, LifespanFailureError, LifespanTimeoutError) as error:
-        sys.exit(_say(error, 1))
-    except typer.Abort:
-        sys.exit(130)
-    sys.exit(code)
-
-
-def _say(error: Exception, code: int) -> int:
-    message = " ".join(error.format_message().split() if isinstance(error, TyperException) else str(error).split())
-    typer.echo(f"handclasp-serve: error: {message}", err=True)
-    return code
+    app = shell.new_app()
+    app.command(help=_HELP, context_settings=shell.SETTINGS)(serve)
+    sys.exit(shell.run(app, "handclasp-serve", _EXPECTED))

@@ -19,6 +19,8 @@ _WSGI_MAX_BODY = 16 * 1024 * 1024
 class AppNotFoundError(Exception):
     """The name leads to no application; the message says at which step."""
 
+    exit_code = 2
+
 
 def load_app(name: str) -> AppWrapper:
     """Import the ASGI (or WSGI) application that `module:attribute` names; the working folder is importable.

@@ -34,6 +34,8 @@ GREETER = "services.app:app"
 class SettingsError(ValueError):
     """A setting is wrong; the message names it, its value and what is allowed."""
 
+    exit_code = 2
+
 
 def _addresses(binds: tuple[str, ...]) -> tuple[str, ...]:
     for bind in binds:

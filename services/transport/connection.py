@@ -63,6 +63,9 @@ class HTTPProtocol(Protocol):
     def shut_down(self) -> None:
         """Lose no request, begin no more than those on their way, then close the connection."""
 
+    def finish(self) -> None:
+        """There is no more time: say what was seen, and end."""
+
     def lost(self) -> None:
         """The connection is gone: tell the applications."""
 
@@ -228,6 +231,12 @@ class Connection(asyncio.Protocol):
         elif self._state is _State.OPEN and self._http is not None:
             self._http.shut_down()
 
+    def finish(self) -> None:
+        """The time to end has run out: say so to the peer, then end at once, whatever is on its way."""
+        if self._state is _State.OPEN and self._http is not None:
+            self._http.finish()
+        self.abort()
+
     # The handshake.
 
     def _handshake(self) -> bool:
@@ -241,7 +250,7 @@ class Connection(asyncio.Protocol):
             self._refused(str(error))
             self._linger()
             return False
-        except SSL.Error as error:
+        except Exception as error:  # noqa: BLE001 - whatever a stranger's certificate does to a parser: refused
             reason = self._judgement.reason or _first_reason(error)
             if reason in ("http request", "https proxy request"):
                 self._transport.write(_PLAIN_HTTP_ANSWER)
@@ -376,7 +385,7 @@ class Connection(asyncio.Protocol):
         self._timer = loop.call_later(max(patience - idle, 1.0), self._check_idle)
 
 
-def _first_reason(error: SSL.Error) -> str:
+def _first_reason(error: Exception) -> str:
     """OpenSSL's own words, for example `unsupported protocol`, from the error queue that pyOpenSSL hands out."""
     queue = error.args[0] if error.args else None
     if isinstance(queue, list) and queue:

@@ -151,17 +151,22 @@ class _Verifier:
 
     def __call__(self, tls: SSL.Connection, presented: crypto.X509, code: int, depth: int, ok: int) -> bool:
         judgement: Judgement = tls.get_app_data()
+        try:
+            return self._judge(judgement, presented, code, depth, ok)
+        except Exception as error:  # noqa: BLE001 - a stranger's certificate: nothing it does may pass for a yes
+            self.error = _CERT_REJECTED
+            judgement.reason = f"the certificate cannot be read: {type(error).__name__}"
+            return False
+
+    def _judge(self, judgement: Judgement, presented: crypto.X509, code: int, depth: int, ok: int) -> bool:
         if not ok:
             judgement.reason = ffi.string(lib.X509_verify_cert_error_string(code)).decode()
-            judgement.certificate = _parsed(presented)
+            judgement.certificate = presented.to_cryptography()
             return False
         if depth:
             return True
-        leaf = judgement.certificate = _parsed(presented)
+        leaf = judgement.certificate = presented.to_cryptography()
         self.error = _CERT_REJECTED
-        if leaf is None:
-            judgement.reason = "the certificate cannot be parsed"
-            return False
         # OpenSSL lets a certificate pass that has no extended key usage at all: here the purpose must be present.
         if not has_purpose(leaf, Purpose.CLIENT):
             self.error = _INVALID_PURPOSE
@@ -209,13 +214,6 @@ def _is_authority(certificate: x509.Certificate) -> bool:
         return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     except x509.ExtensionNotFound:
         return False
-
-
-def _parsed(presented: crypto.X509) -> x509.Certificate | None:
-    try:
-        return presented.to_cryptography()
-    except ValueError:
-        return None
 
 
 def _alpn_selector(ours: Sequence[bytes]) -> Callable[[SSL.Connection, list[bytes]], bytes]:

@@ -13,7 +13,7 @@ from h2.errors import ErrorCodes
 from services.transport.engine import filter_pseudo_headers, suppress_body
 from services.transport.fields import date, sendable
 from services.transport.stream import HIGH_WATER, Stream
-from services.transport.tasks import ClientDisconnectedError, call_soon
+from services.transport.tasks import ClientDisconnectedError, call_soon, in_thread
 
 if TYPE_CHECKING:
     import asyncio
@@ -63,14 +63,14 @@ class Exchange(Stream):
     # The inbound half.
 
     def open(self, headers: Headers) -> None:
-        method = path = b""
+        method = path = length = b""
         for name, value in headers:
             if name == b":method":
                 method = value
             elif name == b":path":
                 path = value
-            elif not name.startswith(b":"):  # pseudo-header fields come first, in any order (RFC 9113 section 8.3)
-                break
+            elif name == b"content-length":
+                length = value
         raw_path, _, query = path.partition(b"?")
         listener = self.http2.listener
         self._scope: dict[str, Any] = {
@@ -91,6 +91,9 @@ class Exchange(Stream):
         }
         self.http2.tasks.introduce(self._scope)
         if not raw_path.isascii() or not (raw_path.startswith(b"/") or raw_path == b"*"):
+            self._answer(400)
+            return
+        if self.request_ended and length.strip(b"0"):  # announces a body, and ends without (RFC 9113 section 8.1.1)
             self._answer(400)
             return
         self.http2.running += 1
@@ -134,7 +137,7 @@ class Exchange(Stream):
                 self._scope,  # type: ignore[arg-type]
                 self._receive,
                 self._send,  # type: ignore[arg-type]
-                partial(loop.run_in_executor, None),
+                partial(in_thread, loop),
                 partial(call_soon, loop),
             )
         except ClientDisconnectedError:

@@ -144,6 +144,12 @@ class HTTP1:
         if self._idle:
             patience = _LATE_REQUEST if self._listener.draining else 0
             self._listener.loop.call_later(patience, self._close_if_idle)
+        elif isinstance(self._h11.stream, WebSocketMessages):
+            self._h11.stream.go_away()
+
+    def finish(self) -> None:
+        self._flush()
+        self._connection.close()
 
     def lost(self) -> None:
         if self._pump is not None:

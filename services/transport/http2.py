@@ -17,8 +17,9 @@ from h2.errors import ErrorCodes
 from h2.exceptions import ProtocolError, StreamClosedError
 from h2.settings import SettingCodes
 
+from services.transport.budget import Budget
 from services.transport.exchange import Exchange
-from services.transport.goaway import EVERY_STREAM, ServerConnection
+from services.transport.h2_connection import EVERY_STREAM, ServerConnection
 from services.transport.tasks import PeerTasks
 from services.transport.websocket import WebSocketStream
 
@@ -54,6 +55,12 @@ _RESET_BURST, _RESETS_PER_SECOND = 1_000, 33
 """How many streams may be reset on a connection, by either side, before it has to calm down (CVE-2023-44487,
 CVE-2025-8671): nghttp2's figures."""
 
+_CONTROL_BURST, _CONTROLS_PER_SECOND = 1_000, 500
+"""How many frames that ask for nothing but work (PING, SETTINGS, PRIORITY, empty DATA, unknown ones) are borne with."""
+
+_SLICE = 16_384
+"""Bytes that are parsed at once: a limit that is broken is seen before the rest of the flood is worked off."""
+
 _OUTBOUND_LIMIT = 1_048_576
 """Bytes owed to a peer that does not read, from which nothing is read from it either: answers to PING and SETTINGS
 would be gathered without end."""
@@ -84,8 +91,8 @@ class HTTP2:
         self._draining = False
         self._goaway_seen = False
         self._reading_paused = False
-        self._resets = float(_RESET_BURST)
-        self._resets_at = 0.0
+        self._resets = Budget(_RESET_BURST, _RESETS_PER_SECOND)
+        self._controls = Budget(_CONTROL_BURST, _CONTROLS_PER_SECOND)
         self._h2.initiate_connection()
         self._h2.increment_flow_control_window(CONNECTION_WINDOW - 65_535)
         self._flush()
@@ -93,22 +100,30 @@ class HTTP2:
     # What the connection calls.
 
     def received(self, data: bytes) -> None:
-        if self._closed:
-            return
         try:
-            for event in self._h2.receive_data(data):
-                handler = self._handlers.get(type(event))
-                if handler is not None:
-                    handler(self, event)
-                if self._gone():
+            for start in range(0, len(data), _SLICE):
+                if self._closed:
                     return
+                self._parse(data[start : start + _SLICE] if len(data) > _SLICE else data)
         except ProtocolError as error:
             self._fail(error)
+            return
+        except Exception:
+            log.exception("HTTP/2 connection failed", identity=self.connection.peer.identity.name)
+            self._end(ErrorCodes.INTERNAL_ERROR)
             return
         self._schedule()
         if self.connection.unsent >= _OUTBOUND_LIMIT and not self._reading_paused:
             self._reading_paused = True
             self.connection.pause_reading()
+
+    def _parse(self, data: bytes) -> None:
+        for event in self._h2.receive_data(data):
+            handler = self._handlers.get(type(event))
+            if handler is not None:
+                handler(self, event)
+                if self._closed:
+                    return
 
     def writable(self) -> None:
         if self._reading_paused:
@@ -127,6 +142,13 @@ class HTTP2:
         self._h2.ping(_DRAIN_PING)
         self._schedule()
         self.loop.call_later(_DRAIN_PATIENCE, self._goaway_read)
+        for stream in self._streams.values():
+            if isinstance(stream, WebSocketStream):
+                stream.go_away()
+
+    def finish(self) -> None:
+        if not self._closed:
+            self._end(ErrorCodes.NO_ERROR)
 
     def lost(self) -> None:
         self._closed = True
@@ -148,8 +170,7 @@ class HTTP2:
         """`size` bytes of the stream were read: the client may send as many again."""
         stream.credit += size
         if stream.credit >= STREAM_WINDOW // 2 and not stream.request_ended and not stream.closed:
-            with suppress(StreamClosedError):  # its reset is among the events that are still to be handled
-                self._h2.increment_flow_control_window(stream.credit, stream.id)
+            self._h2.give_back(stream.credit, stream.id)
             stream.credit = 0
             self._schedule()
 
@@ -172,18 +193,24 @@ class HTTP2:
     # Events of h2.
 
     def _request(self, event: Any) -> None:
-        if self.running >= 2 * self._max_streams:
+        if len(self._streams) >= self._max_streams or self.running >= 2 * self._max_streams:
             # Refused before any processing: safe to send again (RFC 9113 section 8.7).
             with suppress(StreamClosedError):
                 self._h2.reset_stream(event.stream_id, ErrorCodes.REFUSED_STREAM)
+            self._count_reset()
             return
         method = next(value for name, value in event.headers if name == b":method")
         self.connection.set_idle(False)
         kind = WebSocketStream if method == b"CONNECT" else Exchange
         stream = self._streams[event.stream_id] = kind(self, event.stream_id)
+        stream.request_ended = event.stream_ended is not None
         stream.open(event.headers)
 
     def _data(self, event: Any) -> None:
+        if not event.data and event.stream_ended is None:
+            self._control(event)
+            if self._closed:
+                return
         self._credit += event.flow_controlled_length
         if self._credit >= CONNECTION_WINDOW // 2:
             self._h2.increment_flow_control_window(self._credit)
@@ -209,16 +236,23 @@ class HTTP2:
                 stream.request_end()
 
     def _stream_reset(self, event: Any) -> None:
-        now = self.loop.time()
-        self._resets = min(_RESET_BURST, self._resets + (now - self._resets_at) * _RESETS_PER_SECOND) - 1
-        self._resets_at = now
         stream = self._streams.get(event.stream_id)
         if stream is not None:
             self._forget(stream)
             stream.close()
-        if self._resets < 0:
-            log.warning("streams reset too fast", identity=self.connection.peer.identity.name)
-            self._end(ErrorCodes.ENHANCE_YOUR_CALM)
+        self._count_reset()
+
+    def _count_reset(self) -> None:
+        if not self._resets.spend(self.loop.time()):
+            self._calm_down("streams reset too fast")
+
+    def _control(self, event: Any) -> None:
+        if not self._controls.spend(self.loop.time()):
+            self._calm_down(f"too many frames of no use: {type(event).__name__}")
+
+    def _calm_down(self, reason: str) -> None:
+        log.warning("connection ended", reason=reason, identity=self.connection.peer.identity.name)
+        self._end(ErrorCodes.ENHANCE_YOUR_CALM)
 
     def _window_updated(self, event: Any) -> None:
         if event.stream_id:
@@ -229,6 +263,7 @@ class HTTP2:
             self._all_ready()
 
     def _settings_changed(self, event: Any) -> None:
+        self._control(event)
         if SettingCodes.INITIAL_WINDOW_SIZE in event.changed_settings:
             self._all_ready()
 
@@ -244,9 +279,6 @@ class HTTP2:
         self._end_if_drained()
 
     # Ends.
-
-    def _gone(self) -> bool:
-        return self._closed
 
     def _forget(self, stream: Stream) -> None:
         stream.give_up_patience()
@@ -362,6 +394,9 @@ class HTTP2:
         events.StreamReset: _stream_reset,
         events.WindowUpdated: _window_updated,
         events.RemoteSettingsChanged: _settings_changed,
+        events.PingReceived: _control,
+        events.PriorityUpdated: _control,
+        events.UnknownFrameReceived: _control,
         events.PingAckReceived: _ping_acknowledged,
         events.ConnectionTerminated: _terminated,
     }

@@ -23,9 +23,14 @@ from services.transport.engine import (
     StreamClosed,
     WSStream,
 )
+from services.transport.tasks import Inbox
 
 if TYPE_CHECKING:
     from services.transport.engine import StreamEvent, WebsocketAcceptEvent
+
+
+_CLOSE_PATIENCE = 2.0
+"""Seconds that a client has to answer our closing frame."""
 
 
 class WebSocketMessages(WSStream):
@@ -55,6 +60,18 @@ class WebSocketMessages(WSStream):
             await self._hang_up()
             await self.send(StreamClosed(stream_id=self.stream_id))
 
+    def go_away(self) -> None:
+        """The server stops: close, as soon as the application has handled what it was sent."""
+        if isinstance(self.app_put, Inbox) and self.state is ASGIWebsocketState.CONNECTED:
+            self.app_put.when_idle(lambda: self.task_group.spawn(self._close_going_away))
+
+    async def _close_going_away(self) -> None:
+        self._code = CloseReason.GOING_AWAY.value
+        await self._send_wsproto_event(CloseConnection(code=CloseReason.GOING_AWAY))
+        await self.context.sleep(_CLOSE_PATIENCE)
+        if not self.closed:
+            await self.send(StreamClosed(stream_id=self.stream_id))
+
     async def _hang_up(self) -> None:
         if self.closed:
             return
@@ -77,6 +94,8 @@ class WebSocketMessages(WSStream):
             self.handshake.extensions = None
             await super()._accept(message)
         finally:
+            if self.context.terminated.is_set():
+                self.go_away()
             if not self.handshake.accepted:  # the application's answer was no answer: it gets the error, the client 500
                 self.state = ASGIWebsocketState.HANDSHAKE
 

@@ -61,8 +61,8 @@ class PeerTasks:
 
     async def spawn_app(
         self, app: AppWrapper, config: Config, scope: Any, send: Callable[[Any], Awaitable[None]]
-    ) -> Callable[[Any], Awaitable[None]]:
-        """Start the application on a scope of Hypercorn's; return the function that gives it its events."""
+    ) -> Inbox:
+        """Start the application on a scope of Hypercorn's; return what takes its events."""
         self.introduce(scope)
         inbox = Inbox(config.max_app_queue_size)
 
@@ -72,7 +72,7 @@ class PeerTasks:
             await send(message)
 
         self.start(self._run(app, config, scope, inbox, send_to_client, send))
-        return inbox.put
+        return inbox
 
     def spawn(self, func: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> None:
         """Start a task of Hypercorn's own, such as a WebSocket's pings."""
@@ -89,7 +89,7 @@ class PeerTasks:
     ) -> None:
         loop = self._listener.loop
         try:
-            await app(scope, inbox.get, send, partial(loop.run_in_executor, None), partial(call_soon, loop))
+            await app(scope, inbox.get, send, partial(in_thread, loop), partial(call_soon, loop))
         except ClientDisconnectedError:
             pass
         except Exception:  # noqa: BLE001 - whatever an application raises ends its request alone
@@ -103,19 +103,24 @@ class PeerTasks:
                 self._connection.close()
 
 
+def in_thread(loop: asyncio.AbstractEventLoop, func: Callable[..., Any], *args: Any) -> Awaitable[Any]:
+    """Run a function in a thread, in the caller's context: a WSGI application has its `current_peer()` too."""
+    return loop.run_in_executor(None, partial(contextvars.copy_context().run, func, *args))
+
+
 def call_soon(loop: asyncio.AbstractEventLoop, func: Callable[..., Any], *args: Any) -> Any:
     """Run a coroutine function on the loop from another thread and wait for it: how WSGI applications send."""
     return asyncio.run_coroutine_threadsafe(func(*args), loop).result()
 
 
 class Inbox:
-    """A bounded queue of ASGI events that never waits for an application which has ended.
+    """A bounded queue of ASGI events that never waits for an application which has ended. Called, it takes an event.
 
     Hypercorn's own queue does: an application that answers a large upload without reading it leaves the connection
     waiting for room that never comes.
     """
 
-    __slots__ = ("_abandoned", "_events", "_getter", "_putters", "_size", "disconnected")
+    __slots__ = ("_abandoned", "_events", "_getter", "_putters", "_size", "_when_idle", "disconnected")
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -123,10 +128,11 @@ class Inbox:
         self._getter: asyncio.Future[None] | None = None
         self._putters: deque[asyncio.Future[None]] = deque()
         self._abandoned = False
+        self._when_idle: Callable[[], None] | None = None
         self.disconnected = False
         """The last event is in: the client is gone, or has its answer."""
 
-    async def put(self, event: Any) -> None:
+    async def __call__(self, event: Any) -> None:
         """Add an event; wait while the queue is full, unless the event is the last one (`*.disconnect`)."""
         last = event["type"].endswith(".disconnect")
         self.disconnected |= last
@@ -143,11 +149,21 @@ class Inbox:
     async def get(self) -> Any:
         """Take the next event; wait for one."""
         while not self._events:
+            if self._when_idle is not None:
+                self._when_idle()
+                self._when_idle = None
             self._getter = asyncio.get_running_loop().create_future()
             await self._getter
         event = self._events.popleft()
         self._wake_putter()
         return event
+
+    def when_idle(self, call: Callable[[], None]) -> None:
+        """Call once, when the application has handled all it was given and waits for more: perhaps now."""
+        if not self._events and self._getter is not None and not self._getter.done():
+            call()
+        else:
+            self._when_idle = call
 
     def abandon(self) -> None:
         """The application has ended: nobody will take what is here or what comes."""

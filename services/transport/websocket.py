@@ -89,6 +89,11 @@ class WebSocketStream(Stream):
         elif data:
             self._put(Data(stream_id=self.id, data=data))
 
+    def go_away(self) -> None:
+        """The server stops."""
+        if not self.ended:
+            self._ws.go_away()
+
     def request_end(self) -> None:
         self.disconnected()
 

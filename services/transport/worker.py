@@ -93,7 +93,7 @@ async def _drain(listener: Listener, servers: Sequence[asyncio.Server], stop: St
     if listener.connections:
         log.warning("stopped with connections open", connections=len(listener.connections))
     for connection in list(listener.connections):
-        connection.abort()
+        connection.finish()
     await asyncio.sleep(0)  # connection_lost is called in the next turn of the loop, and tells the applications
     for task in list(listener.tasks):
         task.cancel()

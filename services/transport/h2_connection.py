@@ -1,4 +1,4 @@
-"""A server's h2 connection that ends as RFC 9113 section 6.8 has it.
+"""A server's h2 connection that bears with its client, and ends, as RFC 9113 has it.
 
 h2 takes the first GOAWAY, sent or received, for the end of the connection: from then on it refuses to send or receive
 anything, and the streams in flight are lost. Here a GOAWAY is a frame like another, and the streams go on.
@@ -28,6 +28,18 @@ _COMPRESSION_TABLE = 4_096
 be less): hpack searches it from end to end for each field, and the client would choose how long that takes."""
 
 
+class _Announced(Settings):
+    """Settings whose limit of streams is told to the client and not held by h2.
+
+    h2 ends the connection, and a hundred streams with it, for one stream too many. It is a stream error (RFC 9113
+    section 5.1.2), and a client may not have seen the limit yet: `HTTP2` refuses the stream.
+    """
+
+    @property  # type: ignore[misc]  # h2's has a setter, which nobody calls
+    def max_concurrent_streams(self) -> int:
+        return EVERY_STREAM
+
+
 class ServerConnection(H2Connection):
     """h2's connection in the server's role, with our settings."""
 
@@ -41,7 +53,7 @@ class ServerConnection(H2Connection):
                 normalize_outbound_headers=False,
             )
         )
-        self.local_settings = Settings(
+        self.local_settings = _Announced(
             client=False,
             initial_values={
                 SettingCodes.MAX_CONCURRENT_STREAMS: max_streams,
@@ -59,6 +71,15 @@ class ServerConnection(H2Connection):
         frame.last_stream_id = last_stream_id
         frame.error_code = error
         self._prepare_for_sending([frame])
+
+    def give_back(self, size: int, stream_id: int) -> None:
+        """Let the client send `size` bytes more on a stream, if that is still open.
+
+        h2 is ahead of its own events: it may have closed the stream, and forgotten it, in the batch at hand.
+        """
+        stream = self.streams.get(stream_id)
+        if stream is not None and not stream.closed:
+            self.increment_flow_control_window(size, stream_id)
 
     def _acknowledge_settings(self) -> list[Frame]:
         frames = super()._acknowledge_settings()

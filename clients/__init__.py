@@ -1,0 +1,1 @@
+"""Who calls: a client for each HTTP version, locked to one authority, presenting one credential."""

@@ -1,0 +1,199 @@
+"""The commands `handclasp-http1` and `handclasp-http2`: words to calls, answers to stdout."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from clients.api import checked_path, greet_path, read_greeting, read_whoami
+from clients.errors import BadResponse, ClientError, CredentialProblem
+from clients.session import TIMEOUT, SyncSession
+from pki import shell
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from clients.api import Reply
+
+DEFAULT_URL = "https://localhost:8443"
+
+UrlOption = Annotated[
+    str | None, typer.Option("--url", metavar="URL", help=f"The server. [{DEFAULT_URL}, or HANDCLASP_URL]")
+]
+CredentialOption = Annotated[
+    str | None,
+    typer.Option("--credential", metavar="FOLDER", help="tls.crt, tls.key, ca.crt. [HANDCLASP_CREDENTIAL]"),
+]
+JsonOption = Annotated[bool | None, typer.Option("--json", help="Answers as JSON, one a line.")]
+RepeatOption = Annotated[int | None, typer.Option("--repeat", metavar="N", min=1, help="Ask so many times. [1]")]
+TimeoutOption = Annotated[
+    float | None, typer.Option("--timeout", metavar="SECONDS", min=0.001, help=f"Patience for an answer. [{TIMEOUT:g}]")
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What may be said before the command as well as behind it; behind it wins."""
+
+    url: str | None = None
+    credential: str | None = None
+    json: bool | None = None
+    repeat: int | None = None
+    timeout: float | None = None
+
+    def with_later(self, *later: Any) -> Options:
+        """These, but for what was said again."""
+        names = ("url", "credential", "json", "repeat", "timeout")
+        return replace(self, **{n: value for n, value in zip(names, later, strict=True) if value is not None})
+
+
+def run(program: str, client: type[SyncSession]) -> int:
+    """Run the command with this client; return the exit code."""
+    return shell.run(_command(program, client), program, (ClientError,))
+
+
+def _command(program: str, client: type[SyncSession]) -> typer.Typer:
+    app = shell.new_app()
+
+    @app.callback(invoke_without_command=True, help=_help(program, client))
+    def root(
+        context: typer.Context,
+        url: UrlOption = None,
+        credential: CredentialOption = None,
+        as_json: JsonOption = None,
+        repeat: RepeatOption = None,
+        timeout: TimeoutOption = None,
+        version: shell.VersionOption = False,  # noqa: ARG001 - its callback answers
+    ) -> None:
+        context.obj = Options().with_later(url, credential, as_json, repeat, timeout)
+        if context.invoked_subcommand is None:
+            _ask(client, context.obj, greet_path(None), _greeting)
+
+    @app.command(help="Be greeted by the name in our certificate.")
+    def greet(
+        context: typer.Context,
+        greeting: Annotated[str | None, typer.Option("--greeting", metavar="WORD", help="Instead of Hello.")] = None,
+        url: UrlOption = None,
+        credential: CredentialOption = None,
+        as_json: JsonOption = None,
+        repeat: RepeatOption = None,
+        timeout: TimeoutOption = None,
+    ) -> None:
+        options = context.obj.with_later(url, credential, as_json, repeat, timeout)
+        _ask(client, options, greet_path(greeting), _greeting)
+
+    @app.command(help="Show what the server knows of us: identity, certificate, connection.")
+    def whoami(
+        context: typer.Context,
+        url: UrlOption = None,
+        credential: CredentialOption = None,
+        as_json: JsonOption = None,
+        repeat: RepeatOption = None,
+        timeout: TimeoutOption = None,
+    ) -> None:
+        _ask(client, context.obj.with_later(url, credential, as_json, repeat, timeout), "/whoami", _whoami)
+
+    @app.command(help="Get any path of the server.")
+    def get(
+        context: typer.Context,
+        path: Annotated[str, typer.Argument(metavar="PATH", help="For example /healthz.")],
+        url: UrlOption = None,
+        credential: CredentialOption = None,
+        as_json: JsonOption = None,
+        repeat: RepeatOption = None,
+        timeout: TimeoutOption = None,
+    ) -> None:
+        options = context.obj.with_later(url, credential, as_json, repeat, timeout)
+        _ask(client, options, checked_path(path), _page)
+
+    return app
+
+
+def _help(program: str, client: type[SyncSession]) -> str:
+    return f"""Call a server over mutual TLS and {client.version}.
+
+\b
+  {program} --credential state/credentials/alice          be greeted
+  {program} whoami --credential FOLDER --json             what the server knows of us
+  {program} get /healthz --url https://localhost:8443     any path
+  {program} greet --repeat 1000                           over one connection
+
+HANDCLASP_CREDENTIAL and HANDCLASP_URL stand for --credential and --url.
+"""
+
+
+def _ask(client: type[SyncSession], options: Options, path: str, present: Callable[[Reply, bool], bytes]) -> None:
+    folder = options.credential or os.environ.get("HANDCLASP_CREDENTIAL")
+    if not folder:
+        raise MissingCredential(
+            "which credential? pass --credential FOLDER or set HANDCLASP_CREDENTIAL; "
+            "`handclasp-pki issue client NAME --email ADDRESS` makes one"
+        )
+    url = options.url or os.environ.get("HANDCLASP_URL") or DEFAULT_URL
+    count = options.repeat or 1
+    with client(url, folder, timeout=options.timeout or TIMEOUT) as session, _progress(count) as advance:
+        for _ in range(count):
+            answer = present(session.get(path), bool(options.json))
+            sys.stdout.buffer.write(answer)
+            sys.stdout.buffer.flush()
+            advance()
+
+
+class MissingCredential(CredentialProblem):
+    """No credential folder was named."""
+
+    exit_code = 2
+
+
+def _greeting(reply: Reply, as_json: bool) -> bytes:
+    message = read_greeting(reply)
+    if as_json:
+        return _line(json.dumps({"message": message, "http_version": reply.http_version}))
+    return _line(shell.visible(message))
+
+
+def _whoami(reply: Reply, as_json: bool) -> bytes:
+    facts = asdict(read_whoami(reply))
+    if as_json:
+        return _line(json.dumps(facts))
+    width = max(map(len, facts))
+    lines = (f"{name:<{width}}  {', '.join(v) if isinstance(v, tuple) else v}" for name, v in facts.items())
+    return b"".join(_line(shell.visible(line.rstrip())) for line in lines)
+
+
+def _page(reply: Reply, as_json: bool) -> bytes:
+    if as_json:
+        page = {
+            "status": reply.status,
+            "http_version": reply.http_version,
+            "headers": dict(reply.headers),
+            "body": reply.text,
+        }
+        return _line(json.dumps(page))
+    if not 200 <= reply.status < 300:
+        raise BadResponse(f"the server answered {reply.status}", status=reply.status)
+    return reply.body if reply.body.endswith(b"\n") else reply.body + b"\n"
+
+
+def _line(text: str) -> bytes:
+    return text.encode() + b"\n"
+
+
+@contextmanager
+def _progress(count: int) -> Iterator[Callable[[], None]]:
+    """A bar on a terminal, where there is something to wait for and the answers do not run over it."""
+    if count < 2 or not sys.stderr.isatty() or sys.stdout.isatty():
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress
+
+    with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=Console(stderr=True)) as bar:
+        task = bar.add_task("asking", total=count)
+        yield lambda: bar.advance(task)

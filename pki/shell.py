@@ -1,0 +1,91 @@
+"""The manners of a command, the same for all of ours.
+
+The answer goes to stdout. What went wrong is one line on stderr that names the program, never a traceback. Exit codes:
+0 done, 1 it cannot be done, 2 the request makes no sense, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SETTINGS = {"help_option_names": ["-h", "--help"]}
+
+
+def _show_version(context: typer.Context, wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"{context.find_root().info_name} {version('handclasp')}")
+        raise typer.Exit
+
+
+VersionOption = Annotated[
+    bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+]
+
+
+def new_app() -> typer.Typer:
+    """Return an empty command, plain: `run` says what went wrong, not typer."""
+    return typer.Typer(
+        add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, context_settings=SETTINGS
+    )
+
+
+def run(
+    app: typer.Typer, program: str, expected: tuple[type[Exception], ...], arguments: Sequence[str] | None = None
+) -> int:
+    """Run a command and return its exit code.
+
+    `expected` are the errors that a user can cause; one that has an `exit_code` decides it, else it is 1. Any other
+    exception is a defect of ours, and passes through.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        code = app(args=arguments, prog_name=program, standalone_mode=False)
+        sys.stdout.flush()
+    except expected as error:
+        return _fail(program, str(error), int(getattr(error, "exit_code", 1)))
+    except typer.TyperException as error:
+        return _fail(program, _usage(error, program), error.exit_code)
+    except (typer.Abort, KeyboardInterrupt):
+        return 130
+    except BrokenPipeError:
+        # Who read our answer has seen enough. Nothing may be flushed into the closed pipe at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        return _fail(program, f"{error.filename or 'output'}: {error.strerror or error}", 1)
+    return code or 0
+
+
+def complain(program: str, kind: str, message: str) -> None:
+    """Write one line to stderr: `handclasp-pki: error: ...`."""
+    typer.echo(f"{program}: {kind}: {visible(message)}", err=True)
+
+
+def visible(text: str) -> str:
+    """Return the text in one line; what would move a cursor or hide a letter is escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _fail(program: str, message: str, code: int) -> int:
+    complain(program, "error", message)
+    return code
+
+
+def _usage(error: typer.TyperException, program: str) -> str:
+    """The parser's complaint in one line, with where to read more."""
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else program
+    message = " ".join(error.format_message().replace("Value error, ", "").split())
+    return f"{message.removesuffix('.')}; see `{command} --help`"
