@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from cryptography import x509
 
-from clients.errors import CredentialProblem, ServerNotTrusted, WrongProtocol
+from clients.errors import ClientError, CredentialProblem, ServerNotTrusted, WrongProtocol
 from pki.credential import Credential, load_folder, locate
 from pki.errors import PKIError
 from pki.identity import Purpose, has_purpose
@@ -67,7 +67,11 @@ class ClientContext(ssl.SSLContext):
 class _CheckedSocket(ssl.SSLSocket):
     def do_handshake(self, block: bool = False) -> None:
         super().do_handshake(block)
-        _check(self)
+        try:
+            _check(self)
+        except ClientError:
+            self.close()  # `ssl` closes it for errors of its own alone
+            raise
 
 
 class _CheckedObject(ssl.SSLObject):

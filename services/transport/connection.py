@@ -51,6 +51,10 @@ _PLAIN_HTTP_ANSWER = (
 )
 
 
+_JUDGED = Judgement()
+"""In the place of a connection's own, once it has served."""
+
+
 class HTTPProtocol(Protocol):
     """What a connection asks of the HTTP version that runs on it. No method blocks, none raises."""
 
@@ -169,7 +173,7 @@ class Connection(asyncio.Protocol):
 
     def send(self, data: bytes) -> None:
         """Send plaintext. It leaves the process as few TLS records as it fits in; nothing is kept back."""
-        if self._state is not _State.OPEN:
+        if not self.is_open:
             return
         try:
             self._tls.sendall(data)
@@ -180,7 +184,7 @@ class Connection(asyncio.Protocol):
 
     async def drain(self) -> None:
         """Wait until the peer has taken enough of what was sent, or is gone."""
-        if self.writing_paused and self._state is _State.OPEN:
+        if self.writing_paused and self.is_open:
             waiter = self._listener.loop.create_future()
             self._drained.append(waiter)
             await waiter
@@ -192,7 +196,8 @@ class Connection(asyncio.Protocol):
 
     @property
     def is_open(self) -> bool:
-        return self._state is _State.OPEN
+        """Whether what is sent can still reach the peer. A transport may know that it cannot, and not yet have said."""
+        return self._state is _State.OPEN and not self._transport.is_closing()
 
     def pause_reading(self) -> None:
         """Read no more from the peer until `resume_reading`: back-pressure, down to its TCP window."""
@@ -277,7 +282,7 @@ class Connection(asyncio.Protocol):
         self.peer = Peer(
             identity=identity,
             subject=chain[0].subject.rfc4514_string(),
-            chain=(_pem(chain[0]), *map(_cached_pem, chain[1:])),
+            chain=tuple(map(_pem, chain)),
             tls_version=tls.get_protocol_version_name(),
             cipher=tls.get_cipher_name() or "",
             group=tls.get_group_name(),
@@ -285,6 +290,7 @@ class Connection(asyncio.Protocol):
             address=tuple(address[:2]) if isinstance(address, tuple) else None,
             generation=self._snapshot.generation,
         )
+        self._judgement = _JUDGED
         tls.set_app_data(None)  # a second verification on this connection would fail: there is none (RFC 8740)
         self.extension = tls_extension(self.peer, self._snapshot.server_cert)
         self._state = _State.OPEN
@@ -402,8 +408,6 @@ def _presented(certificate: x509.Certificate) -> dict[str, str]:
     return {"presented_subject": subject, "presented_serial": format(certificate.serial_number, "x")}
 
 
+@lru_cache(maxsize=1024)
 def _pem(certificate: x509.Certificate) -> str:
     return certificate.public_bytes(Encoding.PEM).decode("ascii")
-
-
-_cached_pem = lru_cache(maxsize=64)(_pem)  # authorities: the same few on every connection

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ssl
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from cryptography import x509
@@ -167,18 +168,18 @@ class _Verifier:
             return True
         leaf = judgement.certificate = presented.to_cryptography()
         self.error = _CERT_REJECTED
-        # OpenSSL lets a certificate pass that has no extended key usage at all: here the purpose must be present.
-        if not has_purpose(leaf, Purpose.CLIENT):
-            self.error = _INVALID_PURPOSE
-            judgement.reason = "not a client's certificate: clientAuth is not among its extended key usages"
-            return False
         # An authority signs, it does not call; but for the certificate that is its own authority, and trusted as such.
         if _is_authority(leaf) and leaf not in self._trust:
             self.error = _INVALID_PURPOSE
             judgement.reason = "an authority's certificate, not a client's"
             return False
+        # OpenSSL lets a certificate pass that has no extended key usage at all: here the purpose must be present.
+        if not _is_client(leaf):
+            self.error = _INVALID_PURPOSE
+            judgement.reason = "not a client's certificate: clientAuth is not among its extended key usages"
+            return False
         try:
-            judgement.identity = Identity.from_certificate(leaf)
+            judgement.identity = _identity(leaf)
         except IdentityError as error:
             judgement.reason = str(error)
             return False
@@ -209,11 +210,25 @@ def _verify_clients(context: SSL.Context, trust: TrustBundle) -> None:
     lib.SSL_CTX_set_verify(context._context, mode, helper.callback)
 
 
+# What follows is said by a certificate's bytes alone, whoever trusts it: a client that comes again is not read again.
+
+
+@lru_cache(maxsize=1024)
 def _is_authority(certificate: x509.Certificate) -> bool:
     try:
         return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     except x509.ExtensionNotFound:
         return False
+
+
+@lru_cache(maxsize=1024)
+def _is_client(certificate: x509.Certificate) -> bool:
+    return has_purpose(certificate, Purpose.CLIENT)
+
+
+@lru_cache(maxsize=1024)
+def _identity(certificate: x509.Certificate) -> Identity:
+    return Identity.from_certificate(certificate)
 
 
 def _alpn_selector(ours: Sequence[bytes]) -> Callable[[SSL.Connection, list[bytes]], bytes]:

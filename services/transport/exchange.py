@@ -142,7 +142,7 @@ class Exchange(Stream):
             )
         except ClientDisconnectedError:
             pass
-        except Exception:  # noqa: BLE001 - whatever an application raises ends its request alone
+        except (Exception, SystemExit):  # noqa: BLE001 - whatever an application raises ends its request alone
             await listener.config.log.exception("Error in ASGI Framework")
         finally:
             self.http2.running -= 1

@@ -34,8 +34,11 @@ log = structlog.get_logger("handclasp.transport")
 _INBOUND_HIGH = 65_536
 """Bytes received and not yet taken by the parser from which the socket is read no more."""
 
+_OUTBOUND_HIGH = 65_536
+"""Bytes that are gathered before they are encrypted and sent, within one turn of the event loop."""
+
 _SLICE = 16_384
-"""Bytes of a WebSocket that are handled at once."""
+"""Bytes of a request's head, or of a WebSocket, that are handled at once."""
 
 _LATE_REQUEST = 1.0
 """Seconds that an idle connection stays open when the process stops: a request may be on its way, and HTTP/1.1 has no
@@ -81,7 +84,9 @@ class _H11(H11Protocol):
 
 def _asks_for_websocket(request: h11.Request) -> bool:
     """RFC 6455 section 4.2.1, points 1, 3 and 4: what is missing beyond that is answered by 400."""
-    fields = {name: value.lower() for name, value in request.headers}
+    fields = {name: value.lower() for name, value in request.headers if name in (b"connection", b"upgrade")}
+    if len(fields) < 2:
+        return False
     tokens = {token.strip() for token in fields.get(b"connection", b"").split(b",")}
     return (
         request.method == b"GET"
@@ -164,12 +169,7 @@ class HTTP1:
                 while self._inbound:
                     data = self._inbound.popleft()
                     self._inbound_size -= len(data)
-                    if isinstance(self._h11.stream, WebSocketMessages):
-                        # In slices: 16 KiB can be deflated from 16 MiB, and are before any limit is looked at.
-                        for start in range(0, len(data), _SLICE):
-                            await self._h11.handle(RawData(data[start : start + _SLICE]))
-                    else:
-                        await self._h11.handle(RawData(data))
+                    await self._handle(data)
                     if self._reading_paused and self._inbound_size < _INBOUND_HIGH // 2:
                         self._reading_paused = False
                         self._connection.resume_reading()
@@ -178,6 +178,16 @@ class HTTP1:
         except Exception:
             log.exception("HTTP/1.1 connection failed", identity=self._connection.peer.identity.name)
             self._connection.close()
+
+    async def _handle(self, data: bytes) -> None:
+        start = 0
+        while start < len(data):
+            # In slices where a limit is looked at behind them only: a request's head is measured when more is wanted,
+            # and 16 KiB of a WebSocket can be deflated from 16 MiB.
+            sliced = self._h11.stream is None or isinstance(self._h11.stream, WebSocketMessages)
+            end = start + _SLICE if sliced else len(data)
+            await self._h11.handle(RawData(data[start:end] if end - start < len(data) else data))
+            start = end
 
     async def _close_stream(self) -> None:
         await self._h11.handle(Closed())
@@ -192,8 +202,10 @@ class HTTP1:
                 self._listener.loop.call_soon(self._flush)
             self._outbound.append(event.data)
             self._outbound_size += len(event.data)
-            if self._outbound_size >= _INBOUND_HIGH:
+            if self._outbound_size >= _OUTBOUND_HIGH:
                 self._flush()
+                # Whoever sends much gives the loop back: to a fast reader nothing else here would wait.
+                await asyncio.sleep(0)
             if self._connection.writing_paused:
                 await self._connection.drain()
         elif isinstance(event, Updated):

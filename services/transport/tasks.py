@@ -92,7 +92,7 @@ class PeerTasks:
             await app(scope, inbox.get, send, partial(in_thread, loop), partial(call_soon, loop))
         except ClientDisconnectedError:
             pass
-        except Exception:  # noqa: BLE001 - whatever an application raises ends its request alone
+        except (Exception, SystemExit):  # noqa: BLE001 - whatever an application raises ends its request alone
             await config.log.exception("Error in ASGI Framework")
         finally:
             inbox.abandon()

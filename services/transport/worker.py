@@ -15,12 +15,16 @@ from services.transport.listener import Listener
 if TYPE_CHECKING:
     import signal
     import socket
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from services.transport.engine import AppWrapper, Config
     from services.transport.source import CredentialSource
 
 log = structlog.get_logger("handclasp.worker")
+
+
+_LAST_WORDS = 1.0
+"""Seconds that tasks have which were told to end."""
 
 
 class Stop:
@@ -49,10 +53,11 @@ async def serve(
     stop: Stop,
     access: Callable[[Any, int | None, float], None] | None = None,
     ready: Callable[[], None] = lambda: None,
-) -> None:
+) -> bool:
     """Serve `app` on the sockets until asked to stop, then drain for up to `config.graceful_timeout` seconds.
 
-    `ready` is called once, when connections are being accepted.
+    `ready` is called once, when connections are being accepted. Return whether all has ended; where it has not, the
+    application still holds tasks or threads, and the process should not wait for them.
 
     Raises:
         LifespanFailureError, LifespanTimeoutError: the application did not start.
@@ -74,27 +79,39 @@ async def serve(
         await stop.asked.wait()
     finally:
         watch.cancel()
-        await _drain(listener, servers, stop)
-        await lifespan.wait_for_shutdown()
+        drained = await _drain(listener, servers, stop)
+        ended = await _unless(stop, lifespan.wait_for_shutdown())
         lifespan_task.cancel()
-        await asyncio.gather(lifespan_task, watch, return_exceptions=True)
+        await asyncio.wait([lifespan_task, watch], timeout=_LAST_WORDS)
+    return drained and ended
 
 
-async def _drain(listener: Listener, servers: Sequence[asyncio.Server], stop: Stop) -> None:
+async def _drain(listener: Listener, servers: Sequence[asyncio.Server], stop: Stop) -> bool:
     await listener.worker.terminated.set()
     for server in servers:
         server.close()
     for connection in list(listener.connections):
         connection.shut_down()
-    ends = [asyncio.ensure_future(listener.emptied()), asyncio.ensure_future(stop.now.wait())]
-    await asyncio.wait(ends, timeout=listener.config.graceful_timeout, return_when=asyncio.FIRST_COMPLETED)
-    for end in ends:
-        end.cancel()
-    if listener.connections:
+    await _unless(stop, listener.emptied(), patience=listener.config.graceful_timeout)
+    drained = not listener.connections
+    if not drained:
         log.warning("stopped with connections open", connections=len(listener.connections))
     for connection in list(listener.connections):
         connection.finish()
     await asyncio.sleep(0)  # connection_lost is called in the next turn of the loop, and tells the applications
     for task in list(listener.tasks):
         task.cancel()
-    await asyncio.gather(*listener.tasks, return_exceptions=True)
+    if listener.tasks:
+        await asyncio.wait(listener.tasks, timeout=_LAST_WORDS)
+    return drained and not listener.tasks
+
+
+async def _unless(stop: Stop, work: Coroutine[Any, Any, None], *, patience: float | None = None) -> bool:
+    """Wait for the work, but not beyond its time, nor once the process must stop now. Return whether it is done."""
+    tasks = [asyncio.create_task(work), asyncio.create_task(stop.now.wait())]
+    await asyncio.wait(tasks, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+    done = tasks[0].done()
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    return done

@@ -1,0 +1,50 @@
+"""Applications that do not end when they are asked to."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+
+async def _lifespan(receive: Any, send: Any, last: float = 0.0) -> None:
+    while True:
+        message = await receive()
+        if message["type"] == "lifespan.shutdown":
+            await asyncio.sleep(last)
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return
+
+
+async def hold(scope: Any, receive: Any, send: Any) -> None:
+    if scope["type"] == "lifespan":
+        return await _lifespan(receive, send)
+    await asyncio.sleep(20)
+    return None
+
+
+async def in_a_thread(scope: Any, receive: Any, send: Any) -> None:
+    if scope["type"] == "lifespan":
+        return await _lifespan(receive, send)
+    await asyncio.get_running_loop().run_in_executor(None, time.sleep, 20)
+    return None
+
+
+async def stubborn(scope: Any, receive: Any, send: Any) -> None:
+    if scope["type"] == "lifespan":
+        return await _lifespan(receive, send)
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        try:
+            await asyncio.sleep(1)
+        except asyncio.CancelledError:
+            continue
+    return None
+
+
+async def slow_lifespan(scope: Any, receive: Any, send: Any) -> None:
+    if scope["type"] == "lifespan":
+        return await _lifespan(receive, send, last=20)
+    await asyncio.sleep(20)
+    return None

@@ -1,0 +1,60 @@
+"""`handclasp-pki rotate` runs over and over while a server is under load: no request fails, and new connections meet
+the new certificate."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+from tests.faults._load import hammer
+from tests.faults._server import ROOT, Server
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def pki(state: Path, *words: str) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "pki", "--state", str(state), *words], cwd=ROOT, check=True, capture_output=True
+    )
+
+
+def test_twenty_thousand_requests_while_the_server_credential_rotates(tmp_path: Path) -> None:
+    """8 connections at a time, 10 streams each, 20,000 requests; each connection retires after 500."""
+    state = tmp_path / "state"
+    pki(state, "init")
+    pki(state, "issue", "server", "localhost", "--dns", "localhost")
+    pki(state, "issue", "client", "alice", "--email", "alice@example.com")
+    (tmp_path / "log").mkdir()
+    server = Server(tmp_path / "log", state / "credentials/localhost", state / "credentials/alice")
+    stop, rotations, serials = threading.Event(), [], set()
+
+    def rotate() -> None:
+        while not stop.is_set():
+            pki(state, "rotate", "localhost")
+            rotations.append(server.log_end())
+            with server.h2() as wire:
+                serials.add(ssl.DER_cert_to_PEM_cert(wire.sock.getpeercert(binary_form=True) or b""))
+            stop.wait(0.3)
+
+    thread = threading.Thread(target=rotate)
+    thread.start()
+    try:
+        context = server.context("h2")
+        tally = asyncio.run(
+            hammer(lambda: server.port, lambda: context, total=20_000, connections=8, streams=10, share=500)
+        )
+    finally:
+        stop.set()
+        thread.join()
+        server.stop()
+    assert tally.failed == []
+    assert tally.answered == 20_000
+    assert len(rotations) >= 3
+    assert len(serials) >= 3, "connections that were opened meanwhile met the certificates of that moment"
+    assert server.log().count("reloaded") >= 3
+    assert "Traceback" not in server.log()

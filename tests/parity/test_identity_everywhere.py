@@ -1,0 +1,166 @@
+"""The identity that an application sees is the certificate's, whatever carries the request."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from clients import http1, http2
+from pki.credential import load_folder
+from pki.identity import Identity
+from pki.keys import KeyType
+from pki.lifecycle import Lifecycle, Request
+from pki.names import Names
+from pki.profiles import LEAF_PROFILES
+from pki.state import State
+from tests.faults._issuer import client_context
+from tests.faults._server import Server
+from tests.faults._websocket import WebSocket
+from tests.faults._wire import Line1, Wire
+from tests.parity._app import described
+from tests.support.tools import require
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+EMAIL, SPIFFE = "alice@example.com", "spiffe://example.com/ns/shop/sa/web"
+
+CALLERS: dict[str, tuple[str, Names, str]] = {
+    "email": ("client", Names.parse("email", emails=[EMAIL]), EMAIL),
+    "several emails": ("client", Names.parse("several", emails=["Bob@EXAMPLE.com", EMAIL]), "Bob@example.com"),
+    "uri": ("client", Names.parse("uri", uris=[SPIFFE]), SPIFFE),
+    "dns": ("client", Names.parse("dns", dns_names=["Web.Example.com"]), "web.example.com"),
+    "all": ("client", Names.parse("all", emails=[EMAIL], uris=[SPIFFE], dns_names=["web.example.com"]), EMAIL),
+    "peer": ("peer", Names.parse("peer", dns_names=["web.example.com"], ip_addresses=["127.0.0.1"]), "web.example.com"),
+}
+KEYS = list(KeyType)
+
+
+@pytest.fixture(scope="module")
+def lifecycle(tmp_path_factory: pytest.TempPathFactory) -> Lifecycle:
+    made = Lifecycle(State(tmp_path_factory.mktemp("parity") / "state"))
+    now = datetime.now(UTC)
+    made.init("Parity CA", key=KeyType.P256, now=now)
+    names = Names.parse("localhost", dns_names=["localhost"], ip_addresses=["127.0.0.1"])
+    made.issue(Request(LEAF_PROFILES["server"], names), now=now)
+    return made
+
+
+@pytest.fixture(scope="module")
+def server(lifecycle: Lifecycle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    credentials = lifecycle.state.folder / "credentials"
+    running = Server(
+        tmp_path_factory.mktemp("log"),
+        credentials / "localhost",
+        credentials / "localhost",
+        "tests.parity._app:app",
+        # An RSA client can sign in TLS 1.3 under any policy; curl of an old distribution is served too.
+        "--tls-policy",
+        "intermediate",
+    )
+    yield running
+    running.stop()
+    assert "Traceback" not in running.log()
+
+
+def over_client(client: Callable[..., Any]) -> Callable[[Server, Path], Any]:
+    def ask(server: Server, folder: Path) -> Any:
+        with client(f"https://localhost:{server.port}", folder) as session:
+            session.get("/")  # the second request on a connection is told the same as the first
+            return json.loads(session.get("/").body)
+
+    return ask
+
+
+class CalledBy:
+    """The server, as one caller connects to it."""
+
+    def __init__(self, server: Server, folder: Path) -> None:
+        self._port, self._folder = server.port, folder
+
+    def h1(self) -> Line1:
+        return Line1(self._port, client_context(self._folder, trust=self._folder / "ca.crt", alpn=("http/1.1",)))
+
+    def h2(self) -> Wire:
+        return Wire(self._port, client_context(self._folder, trust=self._folder / "ca.crt", alpn=("h2",)))
+
+
+def over_websocket(http: str) -> Callable[[Server, Path], Any]:
+    def ask(server: Server, folder: Path) -> Any:
+        with WebSocket(CalledBy(server, folder), http, "/").accepted() as socket:
+            socket.send("who am I?")
+            message = socket.receive()
+            assert isinstance(message, str)
+            return json.loads(message)
+
+    return ask
+
+
+def over_curl(option: str) -> Callable[[Server, Path], Any]:
+    def ask(server: Server, folder: Path) -> Any:
+        words = [require("curl"), "--silent", "--show-error", "--fail", option, "--cacert", folder / "ca.crt"]
+        words += ["--cert", folder / "tls.crt", "--key", folder / "tls.key", f"https://localhost:{server.port}/"]
+        return json.loads(subprocess.run(words, check=True, capture_output=True, timeout=20).stdout)
+
+    return ask
+
+
+WAYS: dict[str, tuple[Callable[[Server, Path], Any], str]] = {
+    "clients.http1": (over_client(http1.Client), "1.1"),
+    "clients.http2": (over_client(http2.Client), "2"),
+    "WebSocket over HTTP/1.1": (over_websocket("h1"), "1.1"),
+    "WebSocket over HTTP/2": (over_websocket("h2"), "2"),
+    "curl --http1.1": (over_curl("--http1.1"), "1.1"),
+    "curl --http2": (over_curl("--http2"), "2"),
+}
+
+
+@pytest.fixture(scope="module")
+def issue(lifecycle: Lifecycle) -> Callable[[str, KeyType], Path]:
+    """Issue a caller's credential, once."""
+    issued: dict[tuple[str, KeyType], Path] = {}
+
+    def issuer(caller: str, key: KeyType) -> Path:
+        if (caller, key) not in issued:
+            profile, names, _ = CALLERS[caller]
+            names = replace(names, name=f"{names.name}-{key.value}")
+            request = Request(LEAF_PROFILES[profile], names, key=key)
+            issued[caller, key] = lifecycle.issue(request, now=datetime.now(UTC)).folder
+        return issued[caller, key]
+
+    return issuer
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("caller", "key"),
+    [(caller, KeyType.P256) for caller in CALLERS] + [("all", key) for key in KEYS if key is not KeyType.P256],
+    ids=lambda value: value.value if isinstance(value, KeyType) else value,
+)
+def test_the_identity_is_the_certificates(
+    server: Server, issue: Callable[[str, KeyType], Path], caller: str, key: KeyType, way: str
+) -> None:
+    """Field by field, the same over every transport, and the same as read from the certificate itself."""
+    folder = issue(caller, key)
+    ask, http_version = WAYS[way]
+    told = ask(server, folder)
+    credential, _ = load_folder(folder)
+    identity = Identity.from_certificate(credential.leaf)
+    assert told["identity"] == json.loads(json.dumps(described(_Caller(identity))))
+    assert identity.name == CALLERS[caller][2]
+    assert told["http_version"] == http_version
+    assert told["tls"]["client_cert_chain"][0] == credential.chain_pem().decode()
+    assert told["tls"]["client_cert_name"] == credential.leaf.subject.rfc4514_string()
+
+
+class _Caller:
+    """What `described` needs of a peer."""
+
+    def __init__(self, identity: Identity) -> None:
+        self.identity = identity
