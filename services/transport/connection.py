@@ -221,6 +221,11 @@ class Connection(asyncio.Protocol):
         self._flush()
         self._linger()
 
+    def cut_short(self) -> None:
+        """Let what was sent reach the peer, then close without a close_notify: something is missing behind it."""
+        if self._state is _State.OPEN:
+            self._linger()
+
     def abort(self) -> None:
         """End the connection at once, whatever is on its way."""
         self._transport.abort()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, cast
 
+import h11
 import structlog
 
 from services.transport.engine import (
@@ -21,10 +23,6 @@ from services.transport.messages import WebSocketMessages
 from services.transport.tasks import PeerTasks
 
 if TYPE_CHECKING:
-    import asyncio
-
-    import h11
-
     from services.transport.connection import Connection
     from services.transport.engine import WireEvent
     from services.transport.listener import Listener
@@ -213,7 +211,12 @@ class HTTP1:
             self._connection.set_idle(event.idle)
         elif isinstance(event, Closed):
             self._flush()
-            self._connection.close()
+            if self._h11.connection.our_state is h11.SEND_BODY:
+                # Half a response, perhaps one that only the end of the connection delimits: with a close_notify it
+                # would pass for whole (RFC 9112 section 8).
+                self._connection.cut_short()
+            else:
+                self._connection.close()
 
     def _flush(self) -> None:
         if self._outbound:

@@ -304,7 +304,11 @@ class HTTP2:
 
     def _fail(self, error: ProtocolError) -> None:
         """The client broke the protocol: h2 has its GOAWAY ready, and takes no other call any more."""
-        log.info("HTTP/2 protocol error", reason=str(error), identity=self.connection.peer.identity.name)
+        log.info(
+            "HTTP/2 protocol error",
+            reason=f"{type(error).__name__}: {error}",
+            identity=self.connection.peer.identity.name,
+        )
         self._ready.clear()
         self._flush()
         self._finish()

@@ -7,7 +7,7 @@ malformed field of the handshake raise.
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from wsproto.connection import ConnectionState
 from wsproto.events import CloseConnection, Message, Ping
@@ -23,7 +23,7 @@ from services.transport.engine import (
     StreamClosed,
     WSStream,
 )
-from services.transport.tasks import Inbox
+from services.transport.tasks import Inbox, PeerTasks
 
 if TYPE_CHECKING:
     from services.transport.engine import StreamEvent, WebsocketAcceptEvent
@@ -80,6 +80,12 @@ class WebSocketMessages(WSStream):
             ours = self.state in {ASGIWebsocketState.CLOSED, ASGIWebsocketState.HTTPCLOSED}
             code = CloseReason.NORMAL_CLOSURE.value if ours else self._code
             await self.app_put({"type": "websocket.disconnect", "code": code})
+
+    async def _send_error_response(self, status_code: int) -> None:
+        cast("PeerTasks", self.task_group).introduce(
+            cast("Any", self.scope)
+        )  # the application was not started: the log knows the peer
+        await super()._send_error_response(status_code)
 
     async def _reject(self) -> None:
         head = [(b"content-length", b"0"), (b"connection", b"close")]

@@ -1,6 +1,6 @@
 """Handclasp against stock Hypercorn, side by side in one run of under two minutes.
 
-  python -m tests.bench.quick                    all figures, medians of 16 rounds
+  python -m tests.bench.quick                    all figures, medians of 12 rounds
   python -m tests.bench.quick --figure h2        one of them (repeatable)
   python -m tests.bench.quick --json > quick.json
 
@@ -41,7 +41,7 @@ def _plan() -> tuple[Plan, bool]:
     parser = argparse.ArgumentParser(
         prog="python -m tests.bench.quick", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rounds", type=_positive(int), default=16, metavar="N", help="rounds a figure [16]")
+    parser.add_argument("--rounds", type=_positive(int), default=12, metavar="N", help="rounds a figure [12]")
     parser.add_argument("--seconds", type=_positive(float), default=0.25, metavar="S", help="measured a round [0.25]")
     parser.add_argument("--warm-up", type=_positive(float), default=0.05, metavar="S", help="before each round [0.05]")
     parser.add_argument("--figure", action="append", choices=[figure.key for figure in QUICK], help="only this one")

@@ -54,8 +54,9 @@ def _stock(worker: str) -> Callable[[str, Path], list[str]]:
 
 
 OURS = Contestant("handclasp", _ours, app.BY_PEER)
-STOCK = Contestant("stock hypercorn", _stock("uvloop"), app.BY_CONSTANT)
-STOCK_ASYNCIO = Contestant("stock hypercorn, asyncio worker", _stock("asyncio"), app.BY_CONSTANT)
+STOCK = Contestant("stock hypercorn", _stock("asyncio"), app.BY_CONSTANT)
+"""As it comes: its default worker. The targets speak of it."""
+STOCK_UVLOOP = Contestant("stock hypercorn, uvloop worker", _stock("uvloop"), app.BY_CONSTANT)
 
 
 @dataclass(frozen=True, slots=True)

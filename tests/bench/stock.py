@@ -1,6 +1,6 @@
 """Stock Hypercorn, as it comes: one of its workers, its own TLS by `ssl`, in one process, with a client required.
 
-uvloop is its fast worker, asyncio the one that it takes where nobody says which.
+asyncio is the worker that it takes where nobody says which, uvloop its fast one.
 
 Different from its defaults only where the comparison would else be void or unfair to it: no limit of requests a
 connection (at 1,000 it loses streams), Handclasp's keep-alive time (5 s would end the idle connections while they are
@@ -41,7 +41,7 @@ def config_for(app: str, credential: Path) -> Config:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("app")
-    parser.add_argument("--worker", choices=("uvloop", "asyncio"), default="uvloop")
+    parser.add_argument("--worker", choices=("uvloop", "asyncio"), default="asyncio")
     parser.add_argument("--credential", type=Path, required=True)
     given = parser.parse_args()
     config = config_for(given.app, given.credential)

@@ -87,10 +87,14 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
             ).encode()
         )
         return
+    route = _ROUTES.get(scope["path"])
+    if route is None or scope["path"].startswith("/ws-") != (scope["type"] == "websocket"):
+        await (ws_reject if scope["type"] == "websocket" else not_found)(call)
+        return
     seen[call.tag] += 1
     active[call.tag] += 1
     try:
-        await _ROUTES.get(scope["path"], not_found)(call)
+        await route(call)
     except OSError as error:
         ended[call.tag]["OSError"] += 1
         raise error from None
@@ -208,7 +212,8 @@ async def distinct(call: Call) -> None:
 
 
 async def hints(call: Call) -> None:
-    await call.send({"type": "http.response.early_hint", "links": [b"</style.css>; rel=preload"]})
+    if "http.response.early_hint" in call.scope["extensions"]:
+        await call.send({"type": "http.response.early_hint", "links": [b"</style.css>; rel=preload"]})
     await call.answer()
 
 
@@ -219,8 +224,11 @@ async def status(call: Call) -> None:
 
 
 async def trailers(call: Call) -> None:
-    await call.start(trailers=True)
+    able = "http.response.trailers" in call.scope["extensions"]
+    await call.start(trailers=able)
     await call.body(b"body")
+    if not able:
+        return
     await call.send({"type": "http.response.trailers", "headers": [(b"x-sum", b"1")], "more_trailers": True})
     await call.send({"type": "http.response.trailers", "headers": [(b"x-end", b"2")]})
 
@@ -333,11 +341,11 @@ async def ws_echo(call: Call) -> None:
 
 
 async def ws_flood(call: Call) -> None:
-    """Send 100 messages of 10 kB, then close."""
+    """Send 100 messages of 100 kB, then close."""
     await call.receive()
     await call.send({"type": "websocket.accept"})
     for _ in range(100):
-        await call.send({"type": "websocket.send", "bytes": b"x" * 10_000})
+        await call.send({"type": "websocket.send", "bytes": b"x" * 100_000})
     await call.send({"type": "websocket.close"})
 
 

@@ -133,7 +133,7 @@ def test_a_few_resets_are_no_abuse(server: Server) -> None:
 def test_applications_at_work_are_bounded(server: Server, bystander: list[float], tag: str) -> None:
     """Resets make room for new streams before the applications have ended; those at work stay bounded all the same."""
     with server.h2() as wire:
-        heads = [wire.head(f"/gate?tag={tag}") for _ in range(800)]
+        heads = [wire.head(f"/gate?tag={tag}") for _ in range(450)]
         wire.send(*[frame for head in heads for frame in (head, reset(head.stream_id))])
         assert wire.get().reset == REFUSED_STREAM
         assert server.stats(tag)["active"] == server.stats(tag)["seen"] <= 200
