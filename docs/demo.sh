@@ -14,7 +14,7 @@ trap cleanup EXIT
 say() { printf '\n\033[1m%s\033[0m\n' "$*" | if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then cat; else sed 's/\x1b\[[0-9;]*m//g'; fi; }
 run() { printf '$ %s\n' "$*"; "$@"; }
 
-export HANDCLASP_STATE="$folder/state"
+export HANDCLASP_STATE=state
 cd "$folder"
 
 say "1. An authority, a server's credential, a client's"
@@ -35,7 +35,7 @@ run handclasp-http1 greet
 run handclasp-http2 greet
 
 say "4. Rotate both, while the server runs and a client goes on asking"
-HANDCLASP_CREDENTIAL=state/credentials/alice handclasp-http2 greet --repeat 2000 >answers &
+handclasp-http2 greet --repeat 2000 >answers &
 client=$!
 run handclasp-pki rotate --all
 wait "$client"

