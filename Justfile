@@ -14,15 +14,15 @@ setup:
 
 # Serve the greeter on https://localhost:8443, or any ASGI application: `just serve shop.web:app`.
 serve *args: setup
-    @handclasp-serve --credential '{{ state }}/credentials/localhost' {{ args }}
+    @exec handclasp-serve --credential '{{ state }}/credentials/localhost' {{ args }}
 
 # Greet over HTTP/1.1, as Alice. Also: `just http1 whoami`, `just http1 get /healthz`.
 http1 *args:
-    @handclasp-http1 --credential '{{ state }}/credentials/alice' {{ args }}
+    @exec handclasp-http1 --credential '{{ state }}/credentials/alice' {{ args }}
 
 # Greet over HTTP/2, as Alice.
 http2 *args:
-    @handclasp-http2 --credential '{{ state }}/credentials/alice' {{ args }}
+    @exec handclasp-http2 --credential '{{ state }}/credentials/alice' {{ args }}
 
 # New keys and certificates, same identities: for all names, or for those given.
 rotate *names:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
 
-from quart import Blueprint, request
+from quart import Blueprint, Response, request
 
 from services.peer import current_peer
 from services.whoami.service import describe
@@ -13,5 +13,6 @@ whoami = Blueprint("whoami", __name__)
 
 
 @whoami.get("/whoami")
-async def who_am_i() -> dict[str, Any]:
-    return describe(current_peer(), request.http_version)
+async def who_am_i() -> Response:
+    document = json.dumps(describe(current_peer(), request.http_version), indent=2)  # people read it, with curl
+    return Response(document + "\n", content_type="application/json")
