@@ -85,12 +85,12 @@ class Connection(asyncio.Protocol):
     """One client's connection, from the first byte of its ClientHello to the last of ours."""
 
     __slots__ = (
-        "_closing_buffer",
         "_drained",
         "_http",
         "_idle_since",
         "_judgement",
         "_listener",
+        "_progress",
         "_snapshot",
         "_state",
         "_timer",
@@ -113,7 +113,7 @@ class Connection(asyncio.Protocol):
         self._http: HTTPProtocol | None = None
         self._drained: deque[asyncio.Future[None]] = deque()
         self._idle_since: float | None = None
-        self._closing_buffer = 0
+        self._progress = 0, 0.0
         self.writing_paused = False
 
     # What the event loop calls.
@@ -151,7 +151,11 @@ class Connection(asyncio.Protocol):
             self._http.writable()
 
     def eof_received(self) -> bool:
-        return False  # asyncio closes the transport
+        if self._state is not _State.OPEN:
+            return False  # asyncio closes the transport
+        self._peer_ended()
+        self._linger()
+        return True  # we close it: asyncio would wait without end for a peer that takes nothing
 
     def connection_lost(self, _: Exception | None) -> None:
         was = self._state
@@ -341,7 +345,8 @@ class Connection(asyncio.Protocol):
             self._http.received(chunks[0] if len(chunks) == 1 else b"".join(chunks))
         if end is not None and self._state is _State.OPEN:
             if isinstance(end, SSL.ZeroReturnError):
-                self.close()  # close_notify: the peer reads no answer any more
+                self._peer_ended()
+                self.close()
             else:
                 self._broken(end)
 
@@ -361,8 +366,15 @@ class Connection(asyncio.Protocol):
         """The TLS stream is corrupt or was cut short: nothing more can be said on it but OpenSSL's alert."""
         if not isinstance(error, SSL.SysCallError):
             log.info("connection broken", reason=_first_reason(error), identity=self.peer.identity.name)
+        self._peer_ended()
         self._flush()
         self._linger()
+
+    def _peer_ended(self) -> None:
+        """The peer says no more: the applications hear of it now, not when the last of our bytes is gone."""
+        if self._http is not None:
+            http, self._http = self._http, None
+            http.lost()
 
     def _linger(self) -> None:
         if self._state is _State.CLOSED:
@@ -374,16 +386,18 @@ class Connection(asyncio.Protocol):
         self._transport.resume_reading()
         if self._transport.can_write_eof():
             self._transport.write_eof()
-        self._closing_buffer = self.unsent
-        self._timer = self._listener.loop.call_later(_STALL if self._closing_buffer else _LINGER, self._end_linger)
+        self._progress = self.unsent, self._listener.loop.time()
+        self._timer = self._listener.loop.call_later(_LINGER, self._end_linger)
 
     def _end_linger(self) -> None:
-        unsent = self.unsent
-        if unsent and unsent < self._closing_buffer:  # a slow reader, not a dead one
-            self._closing_buffer = unsent
-            self._timer = self._listener.loop.call_later(_STALL, self._end_linger)
-        else:
+        unsent, now = self.unsent, self._listener.loop.time()
+        before, since = self._progress
+        if unsent < before:  # a slow reader, not a dead one
+            self._progress = unsent, now
+        elif unsent == 0 or now - since >= _STALL:
             self._transport.abort()
+            return
+        self._timer = self._listener.loop.call_later(_LINGER, self._end_linger)
 
     def _check_idle(self) -> None:
         if self._state is not _State.OPEN or self._http is None:

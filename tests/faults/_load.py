@@ -29,7 +29,7 @@ _STATUS_200 = 0x88
 
 @dataclass(slots=True)
 class Tally:
-    """What became of the requests. `refused` were sent again; `failed` were lost, or answered by anything but 200."""
+    """What has become of the requests so far. `refused` were sent again; `failed` were lost, or answered by anything but 200."""
 
     answered: int = 0
     refused: int = 0
@@ -115,15 +115,15 @@ class _Connection:
 async def hammer(
     port: Callable[[], int],
     context: Callable[[], ssl.SSLContext],
+    tally: Tally,
     *,
     total: int,
     connections: int = 1,
     streams: int = 20,
     path: str = "/",
     share: int | None = None,
-) -> Tally:
+) -> None:
     """Send `total` requests over `connections` connections at once; `share` is how many one connection takes."""
-    tally = Tally()
     todo: deque[None] = deque([None] * total)
 
     async def client() -> None:
@@ -146,4 +146,3 @@ async def hammer(
                 todo.extend(mine)
 
     await asyncio.gather(*(client() for _ in range(connections)))
-    return tally

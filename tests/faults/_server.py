@@ -88,7 +88,7 @@ class Server:
     def log_end(self) -> int:
         return self._log.stat().st_size
 
-    def logged(self, words: str, after: int = 0, times: int = 1, timeout: float = 5.0) -> list[str]:
+    def logged(self, words: str, after: int = 0, times: int = 1, timeout: float = 10.0) -> list[str]:
         """Wait until `times` lines with these words were logged; return them."""
         found: list[str] = []
 
@@ -121,7 +121,7 @@ class Server:
             self.process.stdout.close()
 
 
-def eventually(done: Callable[[], bool], timeout: float = 5.0, what: Callable[[], str] = lambda: "it") -> None:
+def eventually(done: Callable[[], bool], timeout: float = 10.0, what: Callable[[], str] = lambda: "it") -> None:
     """Look again and again until it is so."""
     until = time.monotonic() + timeout
     while not done():

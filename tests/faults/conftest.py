@@ -85,7 +85,7 @@ class Shared:
         yield server
         try:
             with server.h2() as wire:
-                assert wire.get(timeout=5).status == 200
+                assert wire.get(timeout=10).status == 200
         except (OSError, Ended) as failure:
             server.stop()
             self._server = None

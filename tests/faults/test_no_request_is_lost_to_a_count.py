@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from tests.faults._load import hammer
+from tests.faults._load import Tally, hammer
 
 if TYPE_CHECKING:
     from tests.faults._server import Server
@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 def test_six_thousand_requests_on_one_connection(server: Server) -> None:
     """20 streams at a time, one connection from the first to the last, no error."""
-    tally = asyncio.run(hammer(lambda: server.port, lambda: server.context("h2"), total=6_000))
+    tally = Tally()
+    asyncio.run(hammer(lambda: server.port, lambda: server.context("h2"), tally, total=6_000))
     assert tally.failed == []
     assert (tally.answered, tally.refused, tally.connections) == (6_000, 0, 1)
 

@@ -245,7 +245,7 @@ def test_silence(server: Server, credentials: Path) -> None:
                 pass
         except ConnectionResetError:
             pass
-        assert 0.8 < time.monotonic() - started < 2.0
+        assert 0.8 < time.monotonic() - started < 5
         sock.close()
     lines = server.logged("handshake refused", after, times=4)
     assert len(lines) == 4
