@@ -29,7 +29,7 @@ _STATUS_200 = 0x88
 
 @dataclass(slots=True)
 class Tally:
-    """What has become of the requests so far. `refused` were sent again; `failed` were lost, or answered by anything but 200."""
+    """What has become of the requests so far. `refused` were sent again; `failed` were lost, or not answered by 200."""
 
     answered: int = 0
     refused: int = 0

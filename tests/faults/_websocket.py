@@ -54,8 +54,8 @@ class WebSocket:
             line = self.line = server.h1(**options)
             fields = "".join(f"{name}: {value}\r\n" for name, value in more)
             line.send_bytes(
-                f"GET {path} HTTP/1.1\r\nhost: localhost\r\nupgrade: websocket\r\nconnection: upgrade\r\n{fields}"
-                f"sec-websocket-version: 13\r\nsec-websocket-key: {_KEY}\r\n\r\n".encode("latin-1")
+                f"GET {path} HTTP/1.1\r\nhost: localhost\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
+                f"sec-websocket-version: 13\r\nsec-websocket-key: {_KEY}\r\n{fields}\r\n".encode("latin-1")
                 + first
             )
 
