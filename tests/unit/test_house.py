@@ -1,0 +1,63 @@
+"""The house itself: its entry points, its public surface, its lock, and what may stand in no file."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+SURFACE = {
+    "clients.http1": {"AsyncClient", "Client"},
+    "clients.http2": {"AsyncClient", "Client"},
+}
+
+
+def tracked() -> list[Path]:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("this is no git checkout")
+    return [path for name in listed.stdout.split("\0") if name and (path := ROOT / name).is_file()]
+
+
+@pytest.mark.parametrize("entry", PROJECT["project"]["scripts"].values())
+def test_every_command_has_its_function(entry: str) -> None:
+    module, _, function = entry.partition(":")
+    assert callable(getattr(importlib.import_module(module), function))
+
+
+@pytest.mark.parametrize("module", SURFACE)
+def test_the_public_surface_is_what_it_is_said_to_be(module: str) -> None:
+    assert set(importlib.import_module(module).__all__) == SURFACE[module]
+
+
+def test_the_lock_holds_hashes_and_no_host() -> None:
+    """Every dependency that the project names is pinned, by version and by hash, and nothing says where it comes from."""
+    lock = (ROOT / "requirements.lock").read_text()
+    pinned = set(re.findall(r"^([a-z0-9.-]+)==", lock, re.MULTILINE))
+    named = [*PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"]["dev"]]
+    for requirement in named:
+        name = re.match(r"[A-Za-z0-9._-]+", requirement)
+        assert name is not None
+        assert name[0].lower().replace("_", "-") in pinned
+    assert len(re.findall(r"--hash=sha256:", lock)) >= len(pinned)
+    assert "://" not in lock
+
+
+def test_no_file_names_a_registry() -> None:
+    """No host of a package registry, no lock of uv's, which names one."""
+    hosts = re.compile(r"(pypi|pythonhosted|npmjs|deb[.]debian)[.](org|com)")
+    for path in tracked():
+        assert path.name != "uv.lock"
+        try:
+            text = path.read_text()
+        except UnicodeDecodeError:
+            continue
+        if path != Path(__file__):
+            assert not hosts.search(text), path
