@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 
 from services.peer import Peer
-from services.transport.context import Judgement, NoCommonProtocolError
+from services.transport.context import Judgement, NoCommonProtocolError, reason_of
 from services.transport.extension import tls_extension
 from services.transport.http1 import HTTP1
 from services.transport.http2 import HTTP2
@@ -265,7 +265,7 @@ class Connection(asyncio.Protocol):
             self._linger()
             return False
         except Exception as error:  # noqa: BLE001 - whatever a stranger's certificate does to a parser: refused
-            reason = self._judgement.reason or _first_reason(error)
+            reason = self._judgement.reason or reason_of(error)
             if reason in ("http request", "https proxy request"):
                 self._transport.write(_PLAIN_HTTP_ANSWER)
                 reason = "plain HTTP on a TLS port"
@@ -365,7 +365,7 @@ class Connection(asyncio.Protocol):
     def _broken(self, error: SSL.Error) -> None:
         """The TLS stream is corrupt or was cut short: nothing more can be said on it but OpenSSL's alert."""
         if not isinstance(error, SSL.SysCallError):
-            log.info("connection broken", reason=_first_reason(error), identity=self.peer.identity.name)
+            log.info("connection broken", reason=reason_of(error), identity=self.peer.identity.name)
         self._peer_ended()
         self._flush()
         self._linger()
@@ -408,14 +408,6 @@ class Connection(asyncio.Protocol):
             self._http.shut_down()
             self._idle_since = None
         self._timer = loop.call_later(max(patience - idle, 1.0), self._check_idle)
-
-
-def _first_reason(error: Exception) -> str:
-    """OpenSSL's own words, for example `unsupported protocol`, from the error queue that pyOpenSSL hands out."""
-    queue = error.args[0] if error.args else None
-    if isinstance(queue, list) and queue:
-        return str(queue[0][-1])
-    return str(error) or type(error).__name__
 
 
 def _presented(certificate: x509.Certificate) -> dict[str, str]:

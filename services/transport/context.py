@@ -16,7 +16,7 @@ from cryptography import x509
 from OpenSSL import SSL, crypto
 from OpenSSL._util import ffi, lib
 
-from pki.errors import IdentityError
+from pki.errors import CredentialError, IdentityError
 from pki.identity import Identity, Purpose, has_purpose
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def server_context(
 
     Raises:
         UnverifiedClientsError: `config.verify_mode` is not `ssl.CERT_REQUIRED`.
-        OpenSSL.SSL.Error: OpenSSL refuses the credential.
+        CredentialError: OpenSSL refuses the credential, for example for a weak key.
     """
     if config.verify_mode is not ssl.CERT_REQUIRED:
         raise UnverifiedClientsError(
@@ -115,15 +115,22 @@ def server_context(
     # A resumed session would skip the checks after trust has changed (CVE-2025-23419, CVE-2025-68121).
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     context.set_mode(SSL.MODE_RELEASE_BUFFERS | _SSL_MODE_NO_AUTO_CHAIN)
+    try:
+        _present(context, credential)
+        _trust_only(context, trust)
+    except (SSL.Error, crypto.Error, ValueError, TypeError) as error:
+        raise CredentialError(f"OpenSSL refuses the credential: {reason_of(error)}") from error
+    _verify_clients(context, trust)
+    context.set_alpn_select_callback(_alpn_selector([name.encode("ascii") for name in config.alpn_protocols]))
+    return context
+
+
+def _present(context: SSL.Context, credential: Credential) -> None:
     context.use_certificate(credential.leaf)
     for intermediate in _presented(credential.chain):
         context.add_extra_chain_cert(intermediate)
     context.use_privatekey(credential.key)
     context.check_privatekey()
-    _trust_only(context, trust)
-    _verify_clients(context, trust)
-    context.set_alpn_select_callback(_alpn_selector([name.encode("ascii") for name in config.alpn_protocols]))
-    return context
 
 
 def _presented(chain: Sequence[x509.Certificate]) -> list[x509.Certificate]:
@@ -140,6 +147,14 @@ def _trust_only(context: SSL.Context, trust: TrustBundle) -> None:
         context.add_client_ca(anchor)  # named in the CertificateRequest (RFC 8446 section 4.2.4)
     # An anchor need not be self-signed: trust stops at the authority that the operator named.
     store.set_flags(crypto.X509StoreFlags.X509_STRICT | crypto.X509StoreFlags.PARTIAL_CHAIN)
+
+
+def reason_of(error: Exception) -> str:
+    """OpenSSL's own words, for example `unsupported protocol`, from the error queue that pyOpenSSL hands out."""
+    queue = error.args[0] if error.args else None
+    if isinstance(queue, list) and queue:
+        return str(queue[0][-1])
+    return str(error) or type(error).__name__
 
 
 class _Verifier:

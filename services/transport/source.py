@@ -64,6 +64,9 @@ class CredentialSource:
             except PKIError as error:
                 log.error("reload refused: the credential before it goes on serving", reason=str(error))  # noqa: TRY400
                 continue
+            except Exception:
+                log.exception("reload failed: the credential before it goes on serving")
+                continue
             self.snapshot = snapshot  # one assignment: a connection sees the old or the new, never a mixture
             log.info(
                 "reloaded",

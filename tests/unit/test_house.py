@@ -38,7 +38,7 @@ def test_the_public_surface_is_what_it_is_said_to_be(module: str) -> None:
 
 
 def test_the_lock_holds_hashes_and_no_host() -> None:
-    """Every dependency that the project names is pinned, by version and by hash, and nothing says where it comes from."""
+    """Every dependency that the project names is pinned by version and hash; nothing says where it is from."""
     lock = (ROOT / "requirements.lock").read_text()
     pinned = set(re.findall(r"^([a-z0-9.-]+)==", lock, re.MULTILINE))
     named = [*PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"]["dev"]]
