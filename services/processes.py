@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import time
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any
 
@@ -112,6 +113,7 @@ def _work(settings: Settings, sockets: list[socket.socket], pipe: Pipe) -> None:
     """Be one worker. The pipe tells the parent that we are ready, and tells us when the parent is gone."""
     logs.configure(json=settings.json_logs)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent alone decides
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     stop = Stop()
 
     async def main() -> bool:
@@ -154,6 +156,7 @@ class _Supervisor:
     def run(self) -> int:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._stop)
+        resource_tracker.ensure_running()  # started by the first worker, it would unblock the signal in between
         for _ in range(self._settings.workers):
             self._start()
         failed = False
@@ -171,7 +174,12 @@ class _Supervisor:
     def _start(self) -> None:
         ours, theirs = self._context.Pipe()
         worker = self._context.Process(target=_work, args=(self._settings, self._sockets, theirs))
-        worker.start()
+        # Born with Ctrl-C blocked: a worker ignores it from its first instant.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            worker.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         theirs.close()
         self._workers[worker] = ours
         self._born[worker] = time.monotonic()

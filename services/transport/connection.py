@@ -10,23 +10,20 @@ import asyncio
 from collections import deque
 from contextlib import suppress
 from enum import Enum, auto
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import structlog
-from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 
-from services.peer import Peer
 from services.transport.context import Judgement, NoCommonProtocolError, reason_of
 from services.transport.extension import tls_extension
+from services.transport.handshake import endpoint, log_refusal, peer_of
 from services.transport.http1 import HTTP1
 from services.transport.http2 import HTTP2
 
 if TYPE_CHECKING:
-    from cryptography import x509
-
-    from pki.identity import Identity
+    from services.peer import Peer
+    from services.transport.handshake import Address
     from services.transport.listener import Listener
     from services.transport.snapshot import Snapshot
 
@@ -143,10 +140,7 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self.writing_paused = False
-        while self._drained:
-            waiter = self._drained.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
+        self._release()
         if self._http is not None and self._state is _State.OPEN:
             self._http.writable()
 
@@ -154,6 +148,8 @@ class Connection(asyncio.Protocol):
         if self._state is not _State.OPEN:
             return False  # asyncio closes the transport
         self._peer_ended()
+        if not self.unsent:
+            return False
         self._linger()
         return True  # we close it: asyncio would wait without end for a peer that takes nothing
 
@@ -162,10 +158,7 @@ class Connection(asyncio.Protocol):
         self._state = _State.CLOSED
         self._timer.cancel()
         self._listener.remove(self)
-        while self._drained:
-            waiter = self._drained.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
+        self._release()
         if was is _State.HANDSHAKE:
             self._refused("the client closed the connection during the handshake")
         if self._http is not None:
@@ -276,51 +269,36 @@ class Connection(asyncio.Protocol):
             return False
         self._flush()
         self._timer.cancel()
-        if self._judgement.identity is None:  # OpenSSL was content, the callback was not asked: nobody was verified
+        identity = self._judgement.identity
+        chain = self._tls.get_verified_chain(as_cryptography=True)
+        if identity is None or not chain:  # OpenSSL was content, the callback was not asked: nobody was verified
             self._refused("no certificate was verified")
             self._linger()
             return False
-        self._open(self._judgement.identity)
+        self._open(peer_of(self._tls, identity, chain, self._address, self._snapshot.generation))
         return True
 
-    def _open(self, identity: Identity) -> None:
-        tls, config = self._tls, self._listener.config
-        alpn = tls.get_alpn_proto_negotiated().decode("ascii") or None
-        chain = tls.get_verified_chain(as_cryptography=True) or []
-        address = self._transport.get_extra_info("peername")
-        self.peer = Peer(
-            identity=identity,
-            subject=chain[0].subject.rfc4514_string(),
-            chain=tuple(map(_pem, chain)),
-            tls_version=tls.get_protocol_version_name(),
-            cipher=tls.get_cipher_name() or "",
-            group=tls.get_group_name(),
-            alpn=alpn,
-            address=tuple(address[:2]) if isinstance(address, tuple) else None,
-            generation=self._snapshot.generation,
-        )
+    def _open(self, peer: Peer) -> None:
+        self.peer = peer
+        self.extension = tls_extension(peer, self._snapshot.server_cert)
         self._judgement = _JUDGED
-        tls.set_app_data(None)  # a second verification on this connection would fail: there is none (RFC 8740)
-        self.extension = tls_extension(self.peer, self._snapshot.server_cert)
+        self._tls.set_app_data(None)  # a second verification on this connection would fail: there is none (RFC 8740)
         self._state = _State.OPEN
         self._transport.set_write_buffer_limits(high=4 * _RECORD)
-        self._idle_since = self._listener.loop.time()
-        self._timer = self._listener.loop.call_later(config.keep_alive_timeout, self._check_idle)
-        server = self._transport.get_extra_info("sockname")
-        local = tuple(server[:2]) if isinstance(server, tuple) else None
-        self._http = (HTTP2 if alpn == "h2" else HTTP1)(self, self._listener, local)
+        loop = self._listener.loop
+        self._idle_since = loop.time()
+        self._timer = loop.call_later(self._listener.config.keep_alive_timeout, self._check_idle)
+        protocol = HTTP2 if peer.alpn == "h2" else HTTP1
+        self._http = protocol(self, self._listener, endpoint(self._transport, "sockname"))
         if self._listener.draining:
             self._http.shut_down()
 
     def _refused(self, reason: str) -> None:
-        certificate = self._judgement.certificate
-        address = self._transport.get_extra_info("peername")
-        log.warning(
-            "handshake refused",
-            reason=reason,
-            address=address[0] if isinstance(address, tuple) else None,
-            **(_presented(certificate) if certificate is not None else {}),
-        )
+        log_refusal(reason, self._address, self._judgement.certificate)
+
+    @property
+    def _address(self) -> Address:
+        return endpoint(self._transport, "peername")
 
     def _handshake_timed_out(self) -> None:
         if self._state is _State.HANDSHAKE:
@@ -341,7 +319,9 @@ class Connection(asyncio.Protocol):
             pass
         except SSL.Error as error:
             end = error
-        if chunks and self._http is not None:
+        if not chunks:
+            self._flush()  # what OpenSSL itself answers: an alert to a renegotiation, a KeyUpdate
+        elif self._http is not None:
             self._http.received(chunks[0] if len(chunks) == 1 else b"".join(chunks))
         if end is not None and self._state is _State.OPEN:
             if isinstance(end, SSL.ZeroReturnError):
@@ -381,13 +361,22 @@ class Connection(asyncio.Protocol):
             return
         self._state = _State.CLOSING
         self._timer.cancel()
+        self._release()
         if self._transport.is_closing():
             return
         self._transport.resume_reading()
         if self._transport.can_write_eof():
-            self._transport.write_eof()
+            with suppress(OSError):  # asyncio's own loop shuts the socket down at once, and the peer may have reset it
+                self._transport.write_eof()
         self._progress = self.unsent, self._listener.loop.time()
         self._timer = self._listener.loop.call_later(_LINGER, self._end_linger)
+
+    def _release(self) -> None:
+        """Let go who waits in `drain`."""
+        while self._drained:
+            waiter = self._drained.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
 
     def _end_linger(self) -> None:
         unsent, now = self.unsent, self._listener.loop.time()
@@ -408,17 +397,3 @@ class Connection(asyncio.Protocol):
             self._http.shut_down()
             self._idle_since = None
         self._timer = loop.call_later(max(patience - idle, 1.0), self._check_idle)
-
-
-def _presented(certificate: x509.Certificate) -> dict[str, str]:
-    """What a refused certificate says of itself. Nothing of it was verified: for logs alone."""
-    try:
-        subject = certificate.subject.rfc4514_string()
-    except ValueError:
-        subject = "unreadable"
-    return {"presented_subject": subject, "presented_serial": format(certificate.serial_number, "x")}
-
-
-@lru_cache(maxsize=1024)
-def _pem(certificate: x509.Certificate) -> str:
-    return certificate.public_bytes(Encoding.PEM).decode("ascii")

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 from h2.errors import ErrorCodes
 
 from services.transport.engine import filter_pseudo_headers, suppress_body
-from services.transport.fields import date, sendable
+from services.transport.fields import date, is_method, sendable
 from services.transport.stream import HIGH_WATER, Stream
 from services.transport.tasks import ClientDisconnectedError, call_soon, in_thread
 
@@ -90,10 +90,14 @@ class Exchange(Stream):
             "extensions": {"http.response.trailers": {}, "http.response.early_hint": {}},
         }
         self.http2.tasks.introduce(self._scope)
-        if not raw_path.isascii() or not (raw_path.startswith(b"/") or raw_path == b"*"):
-            self._answer(400)
-            return
-        if self.request_ended and length.strip(b"0"):  # announces a body, and ends without (RFC 9113 section 8.1.1)
+        well_formed = (
+            is_method(method)
+            and raw_path.isascii()
+            and (raw_path.startswith(b"/") or raw_path == b"*")
+            # A body that is announced must not be missing (RFC 9113 section 8.1.1); h2 looks where there is DATA.
+            and not (self.request_ended and length.strip(b"0"))
+        )
+        if not well_formed:
             self._answer(400)
             return
         self.http2.running += 1
@@ -146,12 +150,13 @@ class Exchange(Stream):
             await listener.config.log.exception("Error in ASGI Framework")
         finally:
             self.http2.running -= 1
-            if not self.ended and not self.closed:
-                if self._head is not None or self._status is None:
-                    self._answer(500)
-                else:  # half a response must not be taken for a whole one
-                    self.http2.reset(self, ErrorCodes.INTERNAL_ERROR)
-                    self._log()
+            if self.ended:
+                pass
+            elif not self.closed and (self._head is not None or self._status is None):
+                self._answer(500)
+            else:  # half a response must not be taken for a whole one
+                self.http2.reset(self, ErrorCodes.INTERNAL_ERROR)
+                self._log()
 
     async def _receive(self) -> Any:
         while True:

@@ -24,7 +24,7 @@ from services.transport.tasks import PeerTasks
 
 if TYPE_CHECKING:
     from services.transport.connection import Connection
-    from services.transport.engine import WireEvent
+    from services.transport.engine import WireEvent, WorkerContext
     from services.transport.listener import Listener
 
 log = structlog.get_logger("handclasp.transport")
@@ -46,6 +46,9 @@ GOAWAY to tell its client that it was not seen. It is answered with `Connection:
 class _H11(H11Protocol):
     """Hypercorn's, without its ways from HTTP/1.1 to HTTP/2: over TLS, ALPN alone chooses (RFC 9113 section 3.2)."""
 
+    worker: WorkerContext
+    """The worker that does stop: a WebSocket that begins while it does is told to go away."""
+
     async def _check_protocol(self, event: h11.Request) -> None:
         pass
 
@@ -57,7 +60,7 @@ class _H11(H11Protocol):
             self.stream = WebSocketMessages(
                 self.app,
                 self.config,
-                self.context,
+                self.worker,
                 self.task_group,
                 self.ssl,
                 self.client,
@@ -116,7 +119,7 @@ class HTTP1:
         self._h11 = _H11(
             listener.app,
             listener.config,
-            listener.worker,
+            listener.unending,
             self._tasks,  # type: ignore[arg-type]
             ConnectionState(listener.state),
             True,
@@ -124,6 +127,7 @@ class HTTP1:
             server,
             self._send,
         )
+        self._h11.worker = listener.worker
 
     # What the connection calls.
 
@@ -209,6 +213,9 @@ class HTTP1:
         elif isinstance(event, Updated):
             self._idle = event.idle
             self._connection.set_idle(event.idle)
+            if event.idle and self._listener.draining:
+                # Its response left before the process was asked to stop: it did not say `Connection: close`.
+                self._listener.loop.call_later(_LATE_REQUEST, self._close_if_idle)
         elif isinstance(event, Closed):
             self._flush()
             if self._h11.connection.our_state is h11.SEND_BODY:

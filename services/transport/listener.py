@@ -28,6 +28,9 @@ class Listener:
     app: AppWrapper
     config: Config
     worker: WorkerContext
+    unending: WorkerContext
+    """What Hypercorn's HTTP/1.1 is told: a worker that never stops. It would close behind the next response, without
+    having said so in it; when a connection ends, and how, is decided here."""
     source: SnapshotHolder
     state: dict[str, Any]
     """The lifespan's state: each request gets a shallow copy of it in its scope."""

@@ -54,7 +54,8 @@ class PeerTasks:
         Each scope gets its own dictionaries: middleware that writes into one does not speak to the next request.
         """
         extensions = scope["extensions"]
-        extensions["tls"] = dict(self._connection.extension)
+        tls = self._connection.extension
+        extensions["tls"] = {**tls, "client_cert_chain": list(tls["client_cert_chain"])}
         extensions["handclasp"] = {"peer": self._connection.peer}
 
     # What Hypercorn's H11Protocol and WSStream ask of a task group.

@@ -69,7 +69,7 @@ async def serve(
     await lifespan.wait_for_startup()
     if lifespan_task.done():
         lifespan_task.result()
-    listener = Listener(app, config, WorkerContext(None), source, state, loop, access=access)
+    listener = Listener(app, config, WorkerContext(None), WorkerContext(None), source, state, loop, access=access)
     watch = loop.create_task(source.watch())
     servers = [
         await loop.create_server(partial(Connection, listener), sock=sock, backlog=config.backlog) for sock in sockets

@@ -46,7 +46,7 @@ def start(credentials: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         *options: str, app: str = "services.app:app", credential: Path | None = None, **environment: str
     ) -> Server:
         own = credential or credentials / "localhost"
-        server = Server(tmp_path_factory.mktemp("server"), own, credentials / "alice", app, *options, **environment)
+        server = Server(tmp_path_factory.mktemp("server"), own, credentials / "alice", app, options, **environment)
         servers.append(server)
         return server
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from wsproto.frame_protocol import FrameProtocol, Opcode
 
-from tests.faults._wire import Ended, Line1, Wire, data
+from tests.faults._wire import Ended, Wire, data
+from tests.faults._wire1 import Line1
 
 if TYPE_CHECKING:
     from tests.faults._server import Server

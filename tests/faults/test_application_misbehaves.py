@@ -148,7 +148,7 @@ def test_endless_response_ends_with_its_client(server: Server, over: str, tag: s
         wires = [server.h2() for _ in range(4)]
         for wire in wires:
             wire.open(path)
-            wire.frame()
+        eventually(lambda: server.stats(tag)["active"] == 4)
         wires[0].close()
         for wire in wires[1:]:
             wire.vanish()

@@ -12,7 +12,8 @@ from wsproto.frame_protocol import Opcode
 
 from tests.faults._server import eventually
 from tests.faults._websocket import WebSocket, close_frame, frame
-from tests.faults._wire import Line1, Wire, data
+from tests.faults._wire import Wire, data
+from tests.faults._wire1 import Line1
 
 if TYPE_CHECKING:
     from tests.faults._server import Server
