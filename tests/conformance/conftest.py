@@ -12,7 +12,7 @@ from pki.lifecycle import Lifecycle, Request
 from pki.names import Names
 from pki.profiles import LEAF_PROFILES
 from pki.state import State
-from tests.faults._server import Server
+from tests.support.server import Server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

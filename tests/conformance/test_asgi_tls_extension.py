@@ -20,18 +20,18 @@ from pki.names import Names
 from pki.profiles import LEAF_PROFILES
 from services.transport.context import _TLS12_SUITES
 from services.transport.extension import _CIPHER_SUITES
-from tests.faults._issuer import Issued, Issuer, client_context
-from tests.faults._websocket import WebSocket
-from tests.faults._wire import Wire
-from tests.faults._wire1 import Line1
+from tests.support.issuer import Issued, Issuer, client_context
 from tests.support.tools import require
+from tests.support.websocket import WebSocket
+from tests.support.wire import Wire
+from tests.support.wire1 import Line1
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from pki.lifecycle import Lifecycle
-    from tests.faults._server import Server
+    from tests.support.server import Server
 
 KEYS = {"server_cert", "client_cert_chain", "client_cert_name", "client_cert_error", "tls_version", "cipher_suite"}
 TLS12, TLS13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3

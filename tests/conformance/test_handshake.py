@@ -18,17 +18,17 @@ from pki.keys import KeyType
 from pki.lifecycle import Request
 from pki.names import Names
 from pki.profiles import LEAF_PROFILES
-from tests.faults._issuer import Issuer, client_context
-from tests.faults._wire import Ended
-from tests.faults._wire1 import Line1
+from tests.support.issuer import Issuer, client_context
 from tests.support.tools import require
+from tests.support.wire import Ended
+from tests.support.wire1 import Line1
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from pki.lifecycle import Lifecycle
-    from tests.faults._server import Server
+    from tests.support.server import Server
 
 
 def s_client(server: Server, *words: str, ask: bytes = b"") -> str:

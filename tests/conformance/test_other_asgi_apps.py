@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.faults._server import Server
+    from tests.support.server import Server
 
 APPS = ["fastapi_app", "starlette_app", "plain_app", "flask_app", "quart_app"]
 

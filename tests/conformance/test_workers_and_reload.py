@@ -22,8 +22,8 @@ from pki.lifecycle import Request
 from pki.names import Names
 from pki.profiles import LEAF_PROFILES
 from services.transport.source import POLL
-from tests.faults._issuer import client_context
-from tests.faults._server import Server, eventually
+from tests.support.issuer import client_context
+from tests.support.server import Server, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 from cryptography import x509
 
-from tests.faults._issuer import SERVER, Issuer
-from tests.faults._server import Server
-from tests.faults._wire import Ended
+from tests.support.issuer import SERVER, Issuer
+from tests.support.server import Server
+from tests.support.wire import Ended
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults._server import eventually
-from tests.faults._wire import data
+from tests.support.server import eventually
+from tests.support.wire import data
 
 if TYPE_CHECKING:
-    from tests.faults._server import Server
-    from tests.faults._wire import Reply
+    from tests.support.server import Server
+    from tests.support.wire import Reply
 
 INTERNAL_ERROR = 2
 BOTH = pytest.mark.parametrize("over", ["h1", "h2"])

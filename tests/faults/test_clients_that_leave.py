@@ -11,11 +11,11 @@ import psutil
 import pytest
 from hyperframe.frame import GoAwayFrame
 
-from tests.faults._server import eventually
-from tests.faults._wire import NO_ERROR, data, reset
+from tests.support.server import eventually
+from tests.support.wire import NO_ERROR, data, reset
 
 if TYPE_CHECKING:
-    from tests.faults._server import Server
+    from tests.support.server import Server
 
 
 def test_client_goaway(server: Server) -> None:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.faults._app import digest, pieces
-from tests.faults._wire import data, reset
+from tests.support.wire import data, reset
 
 if TYPE_CHECKING:
-    from tests.faults._server import Server
+    from tests.support.server import Server
 
 ANSWER = 100_000
 WHOLE = b"".join(pieces(ANSWER))

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hyperframe.frame import ContinuationFrame, DataFrame, HeadersFrame, PingFrame, SettingsFrame
 
-from tests.faults._server import eventually
-from tests.faults._wire import (
+from tests.support.server import eventually
+from tests.support.wire import (
     ENHANCE_YOUR_CALM,
     HEADER_TABLE_SIZE,
     LARGEST_WINDOW,
@@ -24,7 +24,7 @@ from tests.faults._wire import (
 )
 
 if TYPE_CHECKING:
-    from tests.faults._server import Server
+    from tests.support.server import Server
 
 
 def test_rapid_reset(server: Server, bystander: list[float], tag: str) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hyperframe.frame import SettingsFrame
 
-from tests.faults._wire import (
+from tests.support.wire import (
     COMPRESSION_ERROR,
     FLOW_CONTROL_ERROR,
     FRAME_SIZE_ERROR,
@@ -19,7 +19,7 @@ from tests.faults._wire import (
 )
 
 if TYPE_CHECKING:
-    from tests.faults._server import Server
+    from tests.support.server import Server
 
 
 GOOD = [(":method", "GET"), (":scheme", "https"), (":authority", "localhost"), (":path", "/")]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from tests.faults._server import eventually
-from tests.faults._wire import FLOW_CONTROL_ERROR, LARGEST_WINDOW, Ended, data, reset, window
+from tests.support.server import eventually
+from tests.support.wire import FLOW_CONTROL_ERROR, LARGEST_WINDOW, Ended, data, reset, window
 
 if TYPE_CHECKING:
-    from tests.faults._server import Server
+    from tests.support.server import Server
 
 
 def test_data_on_streams_that_are_closed(server: Server, bystander: list[float]) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from tests.faults._load import Tally, hammer
+from tests.support.load import Tally, hammer
 
 if TYPE_CHECKING:
-    from tests.faults._server import Server
+    from tests.support.server import Server
 
 
 def test_six_thousand_requests_on_one_connection(server: Server) -> None:

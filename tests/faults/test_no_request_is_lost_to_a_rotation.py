@@ -9,8 +9,8 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
-from tests.faults._load import Tally, hammer
-from tests.faults._server import ROOT, Server
+from tests.support.load import Tally, hammer
+from tests.support.server import ROOT, Server
 
 if TYPE_CHECKING:
     from pathlib import Path

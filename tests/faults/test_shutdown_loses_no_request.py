@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.faults._app import digest, pieces
-from tests.faults._load import Tally, hammer
-from tests.faults._server import MIB, eventually
-from tests.faults._websocket import WebSocket
-from tests.faults._wire import LARGEST_WINDOW, Ended
+from tests.support.load import Tally, hammer
+from tests.support.server import MIB, eventually
+from tests.support.websocket import WebSocket
+from tests.support.wire import LARGEST_WINDOW, Ended
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.faults._server import Server
+    from tests.support.server import Server
 
 EVERY_STREAM, NO_ERROR = LARGEST_WINDOW, 0
 

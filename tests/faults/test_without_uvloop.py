@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 from wsproto.frame_protocol import Opcode
 
-from tests.faults._server import eventually
-from tests.faults._websocket import WebSocket, close_frame, frame
+from tests.support.server import eventually
+from tests.support.websocket import WebSocket, close_frame, frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.faults._server import Server
+    from tests.support.server import Server
 
 
 @pytest.fixture(scope="module")

@@ -19,13 +19,13 @@ from pki.lifecycle import Lifecycle, Request
 from pki.names import Names
 from pki.profiles import LEAF_PROFILES
 from pki.state import State
-from tests.faults._issuer import client_context
-from tests.faults._server import Server
-from tests.faults._websocket import WebSocket
-from tests.faults._wire import Wire
-from tests.faults._wire1 import Line1
 from tests.parity._app import described
+from tests.support.issuer import client_context
+from tests.support.server import Server
 from tests.support.tools import require
+from tests.support.websocket import WebSocket
+from tests.support.wire import Wire
+from tests.support.wire1 import Line1
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

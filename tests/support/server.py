@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from tests.faults._issuer import client_context
-from tests.faults._wire import Wire
-from tests.faults._wire1 import Line1
+from tests.support.issuer import client_context
+from tests.support.wire import Wire
+from tests.support.wire1 import Line1
 
 if TYPE_CHECKING:
     import ssl

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from tests.faults._wire import Ended, Line, Reply, connect
+from tests.support.wire import Ended, Line, Reply, connect
 
 if TYPE_CHECKING:
     import ssl
