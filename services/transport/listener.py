@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
     from services.transport.connection import Connection
     from services.transport.engine import AppWrapper, Config, WorkerContext
+    from services.transport.handshake import Handshake
+    from services.transport.linger import Linger
     from services.transport.snapshot import Snapshot
 
 
@@ -35,14 +37,19 @@ class Listener:
     state: dict[str, Any]
     """The lifespan's state: each request gets a shallow copy of it in its scope."""
     loop: asyncio.AbstractEventLoop
-    connections: set[Connection] = field(default_factory=set)
+    connections: set[Handshake | Connection | Linger] = field(default_factory=set)
     access: Callable[[Any, int | None, float], None] | None = None
     """Writes the access log: scope, status (None: never answered), seconds. None: nobody reads one."""
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     """The applications' tasks: asyncio itself keeps weak references only."""
     _emptied: asyncio.Future[None] | None = None
 
-    def remove(self, connection: Connection) -> None:
+    def replace(self, before: Handshake | Connection, after: Connection | Linger) -> None:
+        """A connection has come to its next part."""
+        self.connections.discard(before)
+        self.connections.add(after)
+
+    def remove(self, connection: Handshake | Connection | Linger) -> None:
         """A connection has ended."""
         self.connections.discard(connection)
         if not self.connections and self._emptied is not None and not self._emptied.done():

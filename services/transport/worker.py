@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from services.transport.connection import Connection
 from services.transport.engine import Lifespan, WorkerContext
+from services.transport.handshake import Handshake
 from services.transport.listener import Listener
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ async def serve(
     listener = Listener(app, config, WorkerContext(None), WorkerContext(None), source, state, loop, access=access)
     watch = loop.create_task(source.watch())
     servers = [
-        await loop.create_server(partial(Connection, listener), sock=sock, backlog=config.backlog) for sock in sockets
+        await loop.create_server(partial(Handshake, listener), sock=sock, backlog=config.backlog) for sock in sockets
     ]
     try:
         ready()

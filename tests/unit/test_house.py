@@ -22,7 +22,7 @@ SURFACE = {
 
 ONLY_IN = {
     "hypercorn": {"services/transport/engine.py"},
-    "OpenSSL": {"services/transport/connection.py", "services/transport/context.py"},
+    "OpenSSL": {f"services/transport/{name}.py" for name in ("connection", "context", "handshake", "wire")},
     "httpx": {"clients/session.py", "clients/translation.py"},
     "uvloop": {"services/processes.py"},
     "pydantic_settings": {"services/settings.py"},
