@@ -110,6 +110,11 @@ class CertificateAuthority:
             )
 
     @property
+    def authority_key_identifier(self) -> x509.AuthorityKeyIdentifier:
+        """What certificates and lists signed here say of who signed them (RFC 5280 4.2.1.1, 5.2.1)."""
+        return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(self._key_identifier)
+
+    @property
     def _key_identifier(self) -> x509.SubjectKeyIdentifier:
         try:
             return self.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
