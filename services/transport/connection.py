@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
@@ -18,6 +19,7 @@ from services.transport.extension import tls_extension
 from services.transport.http1 import HTTP1
 from services.transport.http2 import HTTP2
 from services.transport.linger import Linger
+from services.transport.verdict import Action, verdict
 from services.transport.wire import RECORD, endpoint, flush
 
 if TYPE_CHECKING:
@@ -26,6 +28,10 @@ if TYPE_CHECKING:
     from services.transport.snapshot import Snapshot
 
 log = structlog.get_logger("handclasp.transport")
+
+
+_LAST_WORDS = 0.5
+"""Seconds that a connection which is cut has for its last responses."""
 
 
 class HTTPProtocol(Protocol):
@@ -37,8 +43,20 @@ class HTTPProtocol(Protocol):
     def writable(self) -> None:
         """The peer has taken what was owed to it: send on."""
 
-    def shut_down(self) -> None:
-        """Lose no request, begin no more than those on their way, then close the connection."""
+    def shut_down(self, *, late: bool) -> None:
+        """Lose no request, begin no more than those on their way, then close the connection.
+
+        `late`: a request may be on its way though none is seen yet.
+        """
+
+    def cut(self) -> None:
+        """Answer 401 where nothing was answered yet, then end."""
+
+    def find_stalled(self, since: float) -> str | None:
+        """What the peer has let stand still since this moment of the loop's clock; None where it has not."""
+
+    def calm_down(self, reason: str) -> None:
+        """The peer has broken a limit: tell it, then end."""
 
     def finish(self) -> None:
         """There is no more time: say what was seen, and end."""
@@ -51,17 +69,23 @@ class Connection(asyncio.Protocol):
     """One verified caller's connection. It is open until it has handed its transport on, or lost it."""
 
     __slots__ = (
+        "_away",
+        "_cut",
         "_drained",
+        "_good_until",
         "_http",
         "_idle_since",
+        "_judged",
         "_listener",
         "_open",
-        "_snapshot",
+        "_owed",
         "_timer",
         "_tls",
         "_transport",
         "extension",
+        "over_limit",
         "peer",
+        "requests",
         "writing_paused",
     )
 
@@ -76,8 +100,14 @@ class Connection(asyncio.Protocol):
         self._tls = tls
         self._transport = transport
         self._listener = listener
-        self._snapshot = snapshot
+        self._judged = snapshot
+        self._good_until = peer.since
+        self._owed = 0, 0.0
+        self._away: asyncio.TimerHandle | None = None
+        self._cut = False
         self.peer = peer
+        self.requests = 0
+        self.over_limit = False
         self.extension = tls_extension(peer, snapshot.server_cert)
         self._open = False
         self._http: HTTPProtocol | None = None
@@ -92,12 +122,17 @@ class Connection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=4 * RECORD)
         loop = self._listener.loop
         self._idle_since = loop.time()
-        self._timer = loop.call_later(self._listener.config.keep_alive_timeout, self._check_idle)
+        self._timer = loop.call_later(self._listener.config.keep_alive_timeout, self._look)
+        self._listener.audit.connection_opened(self.peer)
         protocol = HTTP2 if self.peer.alpn == "h2" else HTTP1
         self._http = protocol(self, self._listener, endpoint(self._transport, "sockname"))
         if self._listener.draining:
-            self._http.shut_down()
-        self._read()
+            self._http.shut_down(late=True)
+        if not self._listener.welcome(self):
+            self.over_limit = True
+            self._http.calm_down("too many connections of one identity")
+        if self.is_vouched():  # trust may have changed since the handshake began
+            self._read()
 
     # What the event loop calls.
 
@@ -110,6 +145,7 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self.writing_paused = False
+        self._owed = 0, 0.0
         self._release()
         if self._http is not None:
             self._http.writable()
@@ -187,18 +223,73 @@ class Connection(asyncio.Protocol):
         """End the connection at once, whatever is on its way."""
         self._transport.abort()
 
+    # Trust.
+
+    def is_vouched(self) -> bool:
+        """Whether the caller may be answered under the trust of this moment. Where not, the connection is cut by now.
+
+        Asked at each request and each message of a WebSocket, and of every connection on each new Snapshot: it costs
+        two comparisons while nothing has changed.
+        """
+        if self._cut:
+            return False
+        snapshot, now = self._listener.source.snapshot, datetime.now(UTC)
+        if snapshot is self._judged and now < self._good_until:
+            return True
+        found = verdict(self.peer, snapshot, now)
+        if found.action is Action.CUT:
+            self.cut(found.reason or "")
+            return False
+        self._judged, self._good_until = snapshot, found.until or self.peer.identity.not_after
+        if found.action is Action.DRAIN:
+            self.send_away(found.reason or "")
+        else:
+            self._look_again()
+        return True
+
+    def cut(self, reason: str) -> None:
+        """End it now: what was not answered yet gets 401."""
+        if self._open and self._http is not None and not self._cut:
+            self._cut = True
+            self._listener.audit.connection_cut(self.peer, reason)
+            log.warning("connection cut", reason=reason, identity=self.peer.identity.name)
+            self._http.cut()
+            self._listener.loop.call_later(_LAST_WORDS, self._finish_http)
+
+    def send_away(self, reason: str) -> None:
+        """Let what is under way go on for `drain_timeout` seconds, begin nothing new, then end."""
+        if self._http is not None and self._away is None:
+            self._listener.audit.connection_drained(self.peer, reason)
+            self._away = self._listener.loop.call_later(self._listener.limits.drain_timeout, self._finish_http)
+            self._http.shut_down(late=True)
+
+    def limit_broken(self, reason: str, status: int | None = None) -> None:
+        """Write down that the peer has broken a limit; `status` is what it was answered, if it was."""
+        if status is None:
+            self._listener.audit.connection_cut(self.peer, reason)
+            log.warning("connection ended", reason=reason, identity=self.peer.identity.name)
+        else:
+            self._listener.audit.request_refused(self.peer, reason, status)
+
     # What the worker calls.
 
     def shut_down(self) -> None:
         """End the connection without losing a request (RFC 9113 section 6.8, RFC 9112 section 9.6)."""
         if self._http is not None:
-            self._http.shut_down()
+            self._http.shut_down(late=True)
+
+    def judge(self) -> None:
+        """Trust has changed: see whether this caller may stay."""
+        self.is_vouched()
 
     def finish(self) -> None:
         """The time to end has run out: say so to the peer, then end at once, whatever is on its way."""
-        if self._http is not None:
-            self._http.finish()
+        self._finish_http()
         self.abort()
+
+    def _finish_http(self) -> None:
+        if self._open and self._http is not None:
+            self._http.finish()
 
     # Reading, writing, ending.
 
@@ -254,6 +345,11 @@ class Connection(asyncio.Protocol):
         if self._open:
             self._open = False
             self._timer.cancel()
+            if self._away is not None:
+                self._away.cancel()
+            lived = datetime.now(UTC) - self.peer.since
+            self._listener.audit.connection_closed(self.peer, lived, self.requests)
+            self._listener.farewell(self)
             self._release()
             del self._tls  # the context's callbacks hold on to it: free OpenSSL's memory now, not with the next cycles
 
@@ -264,12 +360,40 @@ class Connection(asyncio.Protocol):
             if not waiter.done():
                 waiter.set_result(None)
 
-    def _check_idle(self) -> None:
-        if self._http is None:
+    def _look(self) -> None:
+        """What time alone changes: trust that ends, an idle connection, a peer that takes nothing."""
+        if self._http is None or not self.is_vouched():
             return
-        loop, patience = self._listener.loop, self._listener.config.keep_alive_timeout
+        loop, config = self._listener.loop, self._listener.config
         idle = 0.0 if self._idle_since is None else loop.time() - self._idle_since
-        if idle >= patience:
-            self._http.shut_down()
+        if idle >= config.keep_alive_timeout:
+            self._http.shut_down(late=False)
             self._idle_since = None
-        self._timer = loop.call_later(max(patience - idle, 1.0), self._check_idle)
+        elif self._idle_since is None and (stalled := self._stalled()):
+            self._http.calm_down(stalled)
+            return
+        self._look_again()
+
+    def _stalled(self) -> str | None:
+        owed, since = self._owed
+        now, patience = self._listener.loop.time(), self._listener.limits.stall_timeout
+        # While writing is paused nothing is added: the same bytes are still owed.
+        if not self.writing_paused or self.unsent != owed:
+            self._owed = self.unsent, now
+        elif now - since >= patience:
+            self.limit_broken("the peer takes nothing of what is owed to it")
+            self.abort()
+            return None
+        return self._http.find_stalled(now - patience) if self._http is not None else None
+
+    def _look_again(self) -> None:
+        if not self._open:
+            return
+        loop, config = self._listener.loop, self._listener.config
+        if self._idle_since is None:
+            delay = self._listener.limits.stall_timeout
+        else:
+            delay = config.keep_alive_timeout - (loop.time() - self._idle_since)
+        vouched = (self._good_until - datetime.now(UTC)).total_seconds()
+        self._timer.cancel()
+        self._timer = loop.call_later(max(min(delay, vouched), 0.05), self._look)

@@ -18,6 +18,7 @@ from services.peer import Peer
 from services.transport.connection import Connection
 from services.transport.context import Judgement, NoCommonProtocolError, reason_of
 from services.transport.linger import Linger
+from services.transport.path import path_of
 from services.transport.wire import endpoint, flush
 
 if TYPE_CHECKING:
@@ -55,7 +56,13 @@ class Handshake(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        if not self._listener.has_room():
+            self._over = True
+            self._listener.audit.connection_refused("too many connections", endpoint(transport, "peername"))
+            self._transport.abort()
+            return
         self._listener.connections.add(self)
+        self._listener.handshakes[self] = None
         self._snapshot: Snapshot = self._listener.source.snapshot
         self._tls = SSL.Connection(self._snapshot.context)
         self._tls.set_accept_state()
@@ -92,6 +99,14 @@ class Handshake(asyncio.Protocol):
 
     # What the worker calls.
 
+    def judge(self) -> None:
+        """Trust has changed: the connection is judged when it opens."""
+
+    def make_room(self) -> None:
+        """Another wants to be heard, and there are too many that have begun and said nothing."""
+        self._end("it was the slowest of too many handshakes")
+        self._transport.abort()
+
     def shut_down(self) -> None:
         """A request may already be on its way behind the handshake: it is served. Who is silent is not waited for."""
         if not self._over:
@@ -114,6 +129,7 @@ class Handshake(asyncio.Protocol):
             return
         self._over = True
         self._timer.cancel()
+        self._listener.handshakes.pop(self, None)
         tls.set_app_data(None)  # a second verification on this connection would fail: there is none (RFC 8740)
         peer = peer_of(tls, identity, chain, endpoint(transport, "peername"), self._snapshot.generation)
         del self._tls
@@ -134,7 +150,10 @@ class Handshake(asyncio.Protocol):
     def _end(self, reason: str) -> None:
         self._over = True
         self._timer.cancel()
-        log_refusal(reason, endpoint(self._transport, "peername"), self._judgement.certificate)
+        self._listener.handshakes.pop(self, None)
+        address, presented = endpoint(self._transport, "peername"), self._judgement.certificate
+        self._listener.audit.handshake_refused(reason, address, presented)
+        log_refusal(reason, address, presented)
         del self._tls  # the context's callbacks hold on to it: free OpenSSL's memory now, not when cycles are collected
 
 
@@ -150,6 +169,7 @@ def peer_of(tls: Any, identity: Identity, chain: Sequence[x509.Certificate], add
         alpn=tls.get_alpn_proto_negotiated().decode("ascii") or None,
         address=address,
         generation=generation,
+        path=path_of(chain),
     )
 
 

@@ -99,7 +99,7 @@ class HTTP2:
             self.connection.resume_reading()
         self._schedule()
 
-    def shut_down(self) -> None:
+    def shut_down(self, *, late: bool) -> None:  # noqa: ARG002 - a GOAWAY tells what is on its way from what is not
         """Ask the client to open no more streams; close when it has heard and the last stream has ended."""
         if self._draining or self._closed:
             return
@@ -113,6 +113,16 @@ class HTTP2:
         for stream in self._streams.values():
             if isinstance(stream, WebSocketStream):
                 stream.go_away()
+
+    def cut(self) -> None:
+        for stream in list(self._streams.values()):
+            stream.cut()
+        self.loop.call_soon(self.finish)  # behind what the streams had to say
+
+    def find_stalled(self, since: float) -> str | None:
+        now = self.loop.time()
+        stalled = [stream.is_stalled(now, since) for stream in self._streams.values()]
+        return "a stream's window has stayed closed" if any(stalled) else None
 
     def finish(self) -> None:
         if not self._closed:
@@ -213,14 +223,14 @@ class HTTP2:
 
     def _count_reset(self) -> None:
         if not self._resets.spend(self.loop.time()):
-            self._calm_down("streams reset too fast")
+            self.calm_down("streams reset too fast")
 
     def _control(self, event: Any) -> None:
         if not self._controls.spend(self.loop.time()):
-            self._calm_down(f"too many frames of no use: {type(event).__name__}")
+            self.calm_down(f"too many frames of no use: {type(event).__name__}")
 
-    def _calm_down(self, reason: str) -> None:
-        log.warning("connection ended", reason=reason, identity=self.connection.peer.identity.name)
+    def calm_down(self, reason: str) -> None:
+        self.connection.limit_broken(reason)
         self._end(ErrorCodes.ENHANCE_YOUR_CALM)
 
     def _window_updated(self, event: Any) -> None:

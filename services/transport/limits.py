@@ -1,6 +1,21 @@
-"""How much of everything one HTTP/2 connection may ask for, and why as much."""
+"""How much of everything a client may ask for, and why as much. `Limits` is what an operator can set."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Of one process; seconds and counts. `services.settings` says what each is for, and has the defaults."""
+
+    max_connections: int = 10_000
+    max_connections_per_identity: int = 1_000
+    max_handshakes: int = 1_000
+    header_timeout: float = 10.0
+    stall_timeout: float = 60.0
+    drain_timeout: float = 30.0
+
 
 STREAM_WINDOW = 131_072
 """Bytes that a client may send on a stream beyond what its application has read. Together with

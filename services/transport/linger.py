@@ -47,6 +47,9 @@ class Linger(asyncio.Protocol):
 
     # What the worker calls.
 
+    def judge(self) -> None:
+        """Trust has changed: all is said here already."""
+
     def shut_down(self) -> None:
         """It is ending already."""
 
