@@ -117,7 +117,15 @@ class HTTP2:
     def cut(self) -> None:
         for stream in list(self._streams.values()):
             stream.cut()
-        self.loop.call_soon(self.finish)  # behind what the streams had to say
+        self.loop.call_soon(self._end_cut)  # behind what the streams have to say
+
+    def _end_cut(self) -> None:
+        if self._closed:
+            return
+        # The last words, though a client that is busy reading has not made room for them; not the rest of a download.
+        self._ready = {stream.id: stream for stream in self._ready.values() if stream.pending_size < limits.LAST_WORDS}
+        self._flush(urgent=True)
+        self.finish()
 
     def find_stalled(self, since: float) -> str | None:
         now = self.loop.time()
@@ -303,12 +311,12 @@ class HTTP2:
             self._scheduled = True
             self.loop.call_soon(self._flush)
 
-    def _flush(self) -> None:
+    def _flush(self, *, urgent: bool = False) -> None:
         self._scheduled = False
         if self._closed:
             return
         connection, frames = self.connection, self._h2
-        while self._ready and not connection.writing_paused:
+        while self._ready and (urgent or not connection.writing_paused):
             gathered = 0
             while self._ready and gathered < limits.WRITE:
                 for stream in list(self._ready.values()):  # a frame each, in turn

@@ -50,3 +50,6 @@ SLICE = 16_384
 OUTBOUND_LIMIT = 1_048_576
 """Bytes owed to a peer that does not read, from which nothing is read from it either: answers to PING and SETTINGS
 would be gathered without end."""
+
+LAST_WORDS = 1_024
+"""Bytes that a stream may still say when its caller is cut: a refusal, the close frame of a WebSocket."""

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from services.transport.snapshot import Snapshot
 
 
-_JUDGED_AT_ONCE = 500
-"""Connections that are judged before the event loop serves again: about a millisecond."""
+_JUDGING = 0.005
+"""Seconds for which connections are judged before the event loop serves again."""
 
 
 class SnapshotHolder(Protocol):
@@ -106,10 +106,12 @@ class Listener:
 
     async def judge_all(self) -> None:
         """Judge every connection under a Snapshot that has just become the current one; others are served meanwhile."""
-        for number, connection in enumerate(list(self.connections)):
+        since = self.loop.time()
+        for connection in list(self.connections):
             connection.judge()
-            if number % _JUDGED_AT_ONCE == 0:
+            if self.loop.time() - since > _JUDGING:
                 await asyncio.sleep(0)
+                since = self.loop.time()
 
     async def emptied(self) -> None:
         """Wait until no connection is open."""

@@ -95,9 +95,14 @@ class CredentialSource:
 
     async def watch(self) -> None:
         """Look at the folder until cancelled. Loading runs in a thread: the event loop goes on serving."""
-        notices = asyncio.create_task(self._take_notice())
+        notices, watched = asyncio.create_task(self._take_notice()), self._folder_itself()
         try:
             while True:
+                if watched != (
+                    there := self._folder_itself()
+                ):  # another one under its name: the notices are of the old
+                    notices.cancel()
+                    notices, watched = asyncio.create_task(self._take_notice()), there
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), POLL)
                 self._wake.clear()
@@ -198,6 +203,13 @@ class CredentialSource:
                     next_update=found.next_update.isoformat(),
                     cure="publish it again with 'handclasp-pki crl', or have 'handclasp-pki crl --daemon' do so",
                 )
+
+    def _folder_itself(self) -> tuple[int, int] | None:
+        try:
+            status = self.folder.stat()
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
 
     def _fingerprint(self) -> _Fingerprint:
         try:
