@@ -1,10 +1,11 @@
-"""Reload is all or nothing: a candidate that is not sound changes nothing, is said once, and a sound one is taken next."""
+"""Reload is all or nothing: a candidate that is not sound changes nothing, is said, and a sound one is taken next."""
 
 from __future__ import annotations
 
 import shutil
 import signal
 import time
+from contextlib import ExitStack
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -186,6 +187,7 @@ def test_a_thousand_reloads_leak_nothing(tmp_path: Path, capsys: pytest.CaptureF
                 if number % 10 == 0:
                     there.put_pair(pairs[number // 10 % 2])
                 there.put("ca.crl", lists[number])
+                there.server.signal(signal.SIGHUP)
                 there.taken_up(after)
                 if number % 50 == 0:
                     with nina.h1() as line:
@@ -200,9 +202,8 @@ def test_a_thousand_reloads_leak_nothing(tmp_path: Path, capsys: pytest.CaptureF
             behind = there.server.rss(), process.num_fds()
             assert wire.get().status == 200
         with capsys.disabled():
-            print(
-                f"\n700 reloads in {seconds:.0f} s: {before[0]:.1f} -> {behind[0]:.1f} MiB, {before[1]} -> {behind[1]} fds"
-            )
+            print(f"\n700 reloads in {seconds:.0f} s: {before[0]:.1f} -> {behind[0]:.1f} MiB,", end=" ")
+            print(f"{before[1]} -> {behind[1]} descriptors")
         assert behind[0] - before[0] < 8
         assert behind[1] - before[1] <= 4
 
@@ -218,11 +219,12 @@ def test_every_worker_follows(tmp_path: Path) -> None:
     """A revocation is in force in all workers within a second; SIGHUP reaches each of them."""
     with trusting(tmp_path, "--workers", "3") as there:
         oscar = there.client("oscar")
-        lines = [oscar.h2() for _ in range(12)]
-        assert {line.get().status for line in lines} == {200}
-        revoked = there.revoke(oscar)
-        for line in lines:
-            line.ending()
+        with ExitStack() as stack:
+            lines = [stack.enter_context(oscar.h2()) for _ in range(12)]
+            assert {line.get().status for line in lines} == {200}
+            revoked = there.revoke(oscar)
+            for line in lines:
+                line.ending()
         assert time.monotonic() - revoked < 1.5
         there.server.logged(" reloaded", 0, times=3)
         after = there.server.log_end()
