@@ -43,6 +43,13 @@ class Certificates:
         """The one with this serial number (lower-case hexadecimal without padding), None where there is none."""
         return self._one(certificates.c.serial == serial)
 
+    def some(self, serials: Sequence[str]) -> list[CertificateRow]:
+        """Those of these serial numbers that are there, in no order."""
+        found: list[CertificateRow] = []
+        for start in range(0, len(serials), _AT_ONCE):
+            found += self._rows(certificates.c.serial.in_(serials[start : start + _AT_ONCE]))
+        return found
+
     def by_sha256(self, sha256: str) -> CertificateRow | None:
         """The one with this fingerprint, None where there is none."""
         return self._one(certificates.c.sha256 == sha256)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,12 +13,15 @@ from sqlalchemy import URL, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 
 from pki.errors import InventoryError, UsageError
-from pki.files import PRIVATE_FILE
+from pki.files import PRIVATE_FILE, sync_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sqlalchemy import Connection, Engine
 
 FILE = "inventory.db"
+_NEW = ".new"
 # How long a writer waits for another one's transaction. State folders have a lock of their own, which is friendlier.
 _PATIENCE = 10
 _SQLITE_BEGIN = "sqlite_begin"
@@ -60,26 +65,46 @@ class Database:
         if self.path is None:
             return True
         try:
-            return self.path.stat().st_size > 0
+            size = self.path.stat().st_size
+            with self.path.open("rb"):
+                return size > 0
         except FileNotFoundError:
             return False
         except OSError as error:
             raise InventoryError(f"{self} cannot be read: {error.strerror}", path=self.path) from error
 
-    def make(self) -> None:
-        """Make SQLite's file, for its owner alone, where there is none: SQLite would ask the umask."""
+    @contextlib.contextmanager
+    def making(self) -> Iterator[Database | None]:
+        """A new file beside SQLite's, to make the tables in; it takes its place when the block ends well.
+
+        For its owner alone: SQLite itself would ask the umask. Where somebody else is faster, theirs stays. None for
+        PostgreSQL, which has nothing to make. Raises InventoryError.
+        """
         if self.path is None:
+            yield None
             return
+        beside = self.path.with_name(f"{_prefix(self.path)}{secrets.token_hex(8)}{_NEW}")
         try:
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE))
+            os.close(os.open(beside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE_FILE))
+            yield type(self)(URL.create("sqlite", database=str(beside)))
+            with contextlib.suppress(FileExistsError):
+                os.link(beside, self.path)
+            sync_folder(self.path.parent)
         except OSError as error:
             raise InventoryError(f"{self} cannot be made: {error.strerror}", path=self.path) from error
+        finally:
+            self._clear(f"{beside.name}*")
+
+    def clear(self) -> None:
+        """Remove what a killed `making` left beside the file. For one process at a time: hold a lock."""
+        if self.path is not None:
+            self._clear(f"{_prefix(self.path)}*{_NEW}*")
 
     def engine(self) -> Engine:
         """The way to talk to it. Nothing is connected yet. Raises InventoryError where a driver is missing."""
         if self.path is None:
             return self._postgresql()
-        engine = create_engine(self.url)
+        engine = create_engine(self.url, hide_parameters=True)
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
@@ -88,15 +113,24 @@ class Database:
         """The name for messages: the path, or the URL with its password hidden."""
         return str(self.path) if self.path is not None else self.url.render_as_string(hide_password=True)
 
+    def _clear(self, pattern: str) -> None:
+        with contextlib.suppress(OSError):
+            for file in list((self.path or Path()).parent.glob(pattern)):
+                file.unlink()
+
     def _postgresql(self) -> Engine:
         try:
-            engine = create_engine(self.url, connect_args={"connect_timeout": _PATIENCE})
+            engine = create_engine(self.url, connect_args={"connect_timeout": _PATIENCE}, hide_parameters=True)
         except ImportError as error:
             raise InventoryError(
                 "PostgreSQL needs a package that is not installed: pip install 'handclasp[postgresql]'"
             ) from error
         event.listen(engine, "connect", _set_up_postgresql)
         return engine
+
+
+def _prefix(path: Path) -> str:
+    return f".{path.name}."
 
 
 def reading(connection: Connection) -> Connection:
@@ -113,7 +147,6 @@ def _set_up_sqlite(connection: Any, _record: object) -> None:
         f"busy_timeout = {_PATIENCE * 1000}",
         "journal_mode = WAL",
         "synchronous = FULL",  # a committed row is on the disk: the certificate may leave
-        "foreign_keys = ON",
     ):
         connection.execute(f"PRAGMA {pragma}").close()
 

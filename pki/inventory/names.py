@@ -8,7 +8,7 @@ from sqlalchemy import delete, select, update
 
 from pki.errors import AlreadyExists, NotFound
 from pki.inventory.encoding import insert_new, name_row, name_values
-from pki.inventory.schema import names
+from pki.inventory.schema import certificates, names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -69,3 +69,8 @@ class NamesTable:
         gone = list(gone)
         for start in range(0, len(gone), _AT_ONCE):
             self._connection.execute(delete(names).where(names.c.name.in_(gone[start : start + _AT_ONCE])))
+
+    def remove_bare(self) -> int:
+        """Forget those of which no certificate is known any more; how many they were."""
+        some = select(certificates.c.serial).where(certificates.c.name == names.c.name)
+        return self._connection.execute(delete(names).where(~some.exists())).rowcount

@@ -11,7 +11,6 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
-    ForeignKey,
     Index,
     Integer,
     MetaData,
@@ -69,7 +68,8 @@ certificates = Table(
     Column("spki_sha256", Text, nullable=False),
     Column("not_before", BigInteger, nullable=False),
     Column("not_after", BigInteger, nullable=False),
-    Column("issuer", Text, ForeignKey("authorities.sha256"), nullable=False),
+    # The SHA-256 of an authority; empty where nobody knows: of a certificate that an older Handclasp recorded.
+    Column("issuer", Text, nullable=False),
     Column("issued_at", BigInteger, nullable=False),
     Column("requested_by", Text, nullable=False),
     Column("state", Text, nullable=False, server_default="issued"),

@@ -76,9 +76,13 @@ class Inventory:
     def create(cls, database: Database) -> Inventory:
         """The inventory, made where there is none, and brought up to the schema that this program knows.
 
-        Interrupted at any instant, it can be called again.
+        Interrupted at any instant, it can be called again: SQLite's file appears with its tables in it.
         """
-        database.make()
+        if not database.exists():
+            with database.making() as beside:
+                if beside is not None:
+                    with cls(beside) as new:
+                        new.migrate()
         inventory = cls(database)
         try:
             inventory.migrate()

@@ -315,6 +315,6 @@ def test_the_file_is_its_owners(tmp_path: Path) -> None:
         with inventory._engine.connect() as connection:
             settings = [
                 connection.exec_driver_sql(f"PRAGMA {name}").scalar()
-                for name in ("journal_mode", "synchronous", "busy_timeout", "foreign_keys")
+                for name in ("journal_mode", "synchronous", "busy_timeout")
             ]
-    assert settings == ["wal", 2, 10000, 1]
+    assert settings == ["wal", 2, 10000]

@@ -48,7 +48,7 @@ def upgrade() -> None:
         sa.Column("spki_sha256", sa.Text, nullable=False),
         sa.Column("not_before", sa.BigInteger, nullable=False),
         sa.Column("not_after", sa.BigInteger, nullable=False),
-        sa.Column("issuer", sa.Text, sa.ForeignKey("authorities.sha256"), nullable=False),
+        sa.Column("issuer", sa.Text, nullable=False),
         sa.Column("issued_at", sa.BigInteger, nullable=False),
         sa.Column("requested_by", sa.Text, nullable=False),
         sa.Column("state", sa.Text, nullable=False, server_default="issued"),
