@@ -6,20 +6,21 @@ not allow it, 2 the request makes no sense, 130 interrupted.
 
 from __future__ import annotations
 
-import contextlib
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pki import shell
 from pki.authority import lifetime_of
-from pki.errors import PKIError, UsageError
+from pki.commands.inventory import list_certificates, prune, upgrade
+from pki.commands.issue import issue_app
+from pki.commands.renew import renew, rotate
+from pki.errors import PKIError
 from pki.facts import Facts, read_certificates
-from pki.issue_cli import issue_app
 from pki.keys import KeyType
 from pki.names import Names
 from pki.options import (
+    DatabaseOption,
     DaysOption,
     DnsOption,
     EmailOption,
@@ -35,26 +36,23 @@ from pki.options import (
 )
 from pki.presentation import (
     PROGRAM,
-    entry_json,
     facts_json,
     say,
     say_json,
-    say_outcome,
-    show_entries,
     show_facts,
 )
 from pki.self_signed import write_self_signed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from pki.lifecycle import Outcome
-
-# From so many names on, a rotation takes long enough to show how far it is.
-_PROGRESS_FROM = 10
+    from collections.abc import Sequence
 
 app = shell.new_app()
 app.add_typer(issue_app, name="issue")
+app.command()(rotate)
+app.command()(renew)
+app.command("list")(list_certificates)
+app.command()(prune)
+app.command()(upgrade)
 
 
 @app.callback()
@@ -62,6 +60,7 @@ def root(
     context: typer.Context,
     state: StateOption = None,
     passphrase_file: PassphraseOption = None,
+    database: DatabaseOption = None,
     version: shell.VersionOption = False,  # noqa: ARG001 -- its callback answers
 ) -> None:
     """A private authority for mutual TLS: makes, renews and shows certificates.
@@ -71,10 +70,11 @@ def root(
     handclasp-pki issue server web --dns localhost --ip 127.0.0.1 for a server
     handclasp-pki issue client alice --email alice@example.com    for a client
     handclasp-pki list                                            what there is
+    handclasp-pki renew --due                                     new dates for what will soon end
     handclasp-pki rotate --all                                    new keys, new dates, same names
     handclasp-pki inspect state/credentials/alice                 what a certificate says
     """
-    context.obj = Shared.of(context, state, passphrase_file)
+    context.obj = Shared.of(context, state, passphrase_file, database)
 
 
 @app.command()
@@ -86,45 +86,21 @@ def init(
     ensure: EnsureOption = False,
     state: StateOption = None,
     passphrase_file: PassphraseOption = None,
+    database: DatabaseOption = None,
 ) -> None:
-    """Make the authority. Never overwrites one.
+    """Make the authority and the inventory. Never overwrites one.
 
     \b
     handclasp-pki init
     handclasp-pki init --name "Example CA" --key p384 --days 1825
     HANDCLASP_CA_PASSPHRASE=... handclasp-pki init               its key encrypted
+    handclasp-pki init --database postgresql+psycopg://pki@db/handclasp
     """
-    lifecycle = Shared.of(context, state, passphrase_file).lifecycle()
+    lifecycle = Shared.of(context, state, passphrase_file, database).lifecycle()
     authority, action = lifecycle.init(name, key=key or KeyType.P256, days=days, now=current_time(), ensure=ensure)
     certificate = authority.certificate
     made = "made" if action == "issued" else "kept"
     say(f"{made} the authority in {lifecycle.state.authority}, valid until {certificate.not_valid_after_utc:%Y-%m-%d}")
-
-
-@app.command()
-def rotate(
-    context: typer.Context,
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Which ones.")] = None,
-    all_names: Annotated[bool, typer.Option("--all", help="Every name there is.")] = False,
-    state: StateOption = None,
-    passphrase_file: PassphraseOption = None,
-) -> None:
-    """New key, new certificate; same names, profile and life. Readers find the old pair or the new one.
-
-    \b
-    handclasp-pki rotate alice bob
-    handclasp-pki rotate --all
-    """
-    if bool(names) == all_names:
-        raise UsageError("say which to rotate: one NAME or several, or --all")
-    lifecycle = Shared.of(context, state, passphrase_file).lifecycle()
-    count = len(names or lifecycle.state.names())
-    with _progress(count) as advance:
-        outcomes = lifecycle.rotate(names or None, now=current_time(), on_each=advance)
-    for outcome in outcomes:
-        say_outcome(outcome)
-    if not outcomes:
-        say("nothing has been issued yet, so there is nothing to rotate")
 
 
 @app.command("self-signed")
@@ -154,29 +130,6 @@ def self_signed(
     say(f"made {folder / 'cert.pem'} and {folder / 'key.pem'} for {names.described()}, valid until {end}")
 
 
-@app.command("list")
-def list_names(
-    context: typer.Context,
-    as_json: JsonOption = False,
-    state: StateOption = None,
-    passphrase_file: PassphraseOption = None,
-) -> None:
-    """The names that were issued, and how each one stands.
-
-    \b
-    handclasp-pki list
-    handclasp-pki list --json
-    """
-    now = current_time()
-    entries = Shared.of(context, state, passphrase_file).lifecycle().entries(now=now)
-    if as_json:
-        say_json([entry_json(entry) for entry in entries])
-    elif entries:
-        show_entries(entries, now)
-    else:
-        say("nothing has been issued yet")
-
-
 @app.command()
 def inspect(
     file: Annotated[str, typer.Argument(metavar="FILE", help="PEM, DER, or a credential folder.")],
@@ -202,17 +155,3 @@ def inspect(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
     return shell.run(app, PROGRAM, (PKIError,), arguments)
-
-
-@contextlib.contextmanager
-def _progress(count: int) -> Iterator[Callable[[Outcome], None] | None]:
-    """A bar on a terminal, where there is enough to wait for."""
-    if count < _PROGRESS_FROM or not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("rotating", total=count)
-        yield lambda _: bar.advance(task)

@@ -101,16 +101,19 @@ class Credential:
 
         Waits for another writer of the same folder. Raises CredentialError; the folder is then as it was.
         """
-        files = {
-            CERTIFICATE: Content(self.chain_pem(), PUBLIC_FILE),
-            KEY: Content(self.key_pem(), PRIVATE_FILE),
-            TRUST: Content(trust.to_pem(), PUBLIC_FILE),
-        }
         try:
-            publish(folder, files)
+            publish(folder, self.files(trust.to_pem()))
         except OSError as error:
             message = f"the credential folder {folder} cannot be written: {error.strerror}"
             raise CredentialError(message, path=folder) from error
+
+    def files(self, trust_pem: bytes) -> dict[str, Content]:
+        """What its folder holds."""
+        return {
+            CERTIFICATE: Content(self.chain_pem(), PUBLIC_FILE),
+            KEY: Content(self.key_pem(), PRIVATE_FILE),
+            TRUST: Content(trust_pem, PUBLIC_FILE),
+        }
 
     def key_pem(self) -> bytes:
         """The private key as unencrypted PKCS#8."""

@@ -8,7 +8,8 @@
     │   ├── NotFound             1   no authority, no such name, no such file
     │   ├── CorruptState         1   there, and not what it should be
     │   ├── Locked               1   another process is writing: `pid`
-    │   └── PassphraseError      1   the passphrase of the authority's key is wrong or missing
+    │   ├── PassphraseError      1   the passphrase of the authority's key is wrong or missing
+    │   └── InventoryError       1   the database of the inventory is missing, unreachable, full, or of another version
     ├── CredentialError          1   a credential folder that cannot be used: `path`
     │   └── InsecurePermissions  1   a private key that others can read: `path`, `mode`
     ├── TrustError               1   a trust bundle that is missing, empty, unreadable, or holds a non-CA
@@ -71,6 +72,10 @@ class Locked(StateError):
 
 class PassphraseError(StateError):
     """The passphrase of the authority's key is wrong or missing."""
+
+
+class InventoryError(StateError):
+    """The inventory's database does not answer as it should; no password is in the message."""
 
 
 class CredentialError(PKIError):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-_DATA = "..data"
+DATA = "..data"
 # What we may remove. Kubernetes names its versions by a date, and they are not ours.
 _VERSION = re.compile(r"\.\.[0-9a-f]{16}")
 
@@ -45,7 +45,7 @@ def resolve(folder: Path, name: str, *, version: Path | None) -> Path:
 def current_version(folder: Path) -> Path | None:
     """The folder of the version that is published now; None where the folder is a plain one."""
     try:
-        return folder / (folder / _DATA).readlink()
+        return folder / (folder / DATA).readlink()
     except OSError:
         return None
 
@@ -73,13 +73,13 @@ def _advance(folder: Path, files: Mapping[str, Content]) -> None:
         # the old certificate while one file after the other becomes a link.
         old = {name: _read(path, files[name].mode) for name, path in paths.items() if path.exists()}
         before = _write_version(folder, old)
-        _point(folder / _DATA, before.name)
+        _point(folder / DATA, before.name)
     version = _write_version(folder, files)
     try:
         for name in files:
             if not _is_link(folder, name):
-                _point(folder / name, f"{_DATA}/{name}")
-        _point(folder / _DATA, version.name)
+                _point(folder / name, f"{DATA}/{name}")
+        _point(folder / DATA, version.name)
     except OSError:
         # Nothing wider: an interrupt may come when the new version is already the one in use.
         shutil.rmtree(version, ignore_errors=True)
@@ -113,7 +113,7 @@ def _point(link: Path, target: str) -> None:
 
 def _is_link(folder: Path, name: str) -> bool:
     try:
-        return str((folder / name).readlink()) == f"{_DATA}/{name}"
+        return str((folder / name).readlink()) == f"{DATA}/{name}"
     except OSError:
         return False
 

@@ -1,196 +1,283 @@
 """Lifecycle: what can be done with an authority and the names under it. The command line says these in words.
 
-Each call leaves the old state or the new one, also when the process is killed in it: the record of a name is
-written before its certificate leaves, and each of the two appears by one rename. A name whose record is there
-and whose credential is not was cut off in between: issuing it again completes it.
+Each call leaves the old state or the new one, also when the process is killed in it: the row of a certificate is
+committed before the certificate leaves, and a credential appears by one rename.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
+from pki import pruning, renewal
 from pki.authority import CertificateAuthority, end_of, lifetime_of
-from pki.authority_files import load_authority, load_authority_certificate, save_authority
-from pki.credential import Credential, is_occupied, load_folder
-from pki.errors import AlreadyExists, NotFound, PKIError, StateError
-from pki.facts import common_name, read_certificates
+from pki.authority_files import save_authority
+from pki.bulk import Bulk, issue_many
+from pki.credential import is_occupied, load_folder
+from pki.errors import AlreadyExists, PKIError
+from pki.inventory.rows import AuthorityRow, NameRow, fingerprint
+from pki.issuing import Action, Issuing, Outcome, Request
 from pki.keys import KeyType
-from pki.listing import Entry, standing
+from pki.listing import entries_of, standing_of
 from pki.names import parse_authority_name
-from pki.profiles import LEAF_PROFILES, AuthorityProfile
-from pki.records import Issued, Record
-from pki.trust import TrustBundle
+from pki.open_state import OpenState
+from pki.profiles import AuthorityProfile
+from pki.renewal import Renewals, check_not_revoked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
     from pathlib import Path
 
     from cryptography import x509
 
+    from pki.bulk import Line
+    from pki.importing import Imported
+    from pki.inventory.rows import CertificateRow
+    from pki.inventory.store import Inventory
+    from pki.listing import Entry
     from pki.names import Names
-    from pki.profiles import Profile
+    from pki.open_state import Signer
+    from pki.renewal import Refused
     from pki.state import State
-
-Action = Literal["issued", "rotated", "kept"]
-
-_NAMES_SHOWN = 10
+    from pki.trust import TrustBundle
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What somebody asks to be issued. None is the default, or with `ensure` what there is already."""
-
-    profile: Profile
-    names: Names
-    days: int | None = None
-    key: KeyType | None = None
-    out: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a name. `clamped`: it ends earlier than asked for, with its authority."""
-
-    action: Action
-    record: Record
-    folder: Path
-    certificate: x509.Certificate
-    clamped: bool = False
+def _silent(_: object) -> None:
+    """Tell nobody."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lifecycle:
     """The authority in a state folder. `passphrase` opens its key, and encrypts it when it is made.
 
-    Writers wait for one another (`pki.state.State.locked`). Everything that a user can cause is a PKIError.
+    `database` is the URL of an inventory elsewhere; None is the file in the folder. `requested_by` goes into the
+    inventory. `note` is told, in one line, of what happens beside what was asked for. Writers wait for one another
+    (`pki.state.State.locked`). Everything that a user can cause is a PKIError.
     """
 
     state: State
-    passphrase: bytes | None = None
+    passphrase: bytes | None = field(default=None, repr=False)
+    database: str | None = field(default=None, repr=False)
+    requested_by: str = ""
+    note: Callable[[str], None] = _silent
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[OpenState]:
+        """The state folder and its inventory, held against other writers of the folder.
+
+        Takes in what an older Handclasp, or an `init` that was killed, left behind. Raises NotFound, Locked,
+        InventoryError and their kin.
+        """
+        # SQLAlchemy, which is behind it, takes as long to import as a command may take: only for those who ask.
+        from pki.opening import Opening
+
+        with self.state.locked(), Opening.of(self.state, self.database, self.note).open(to_write=True) as inventory:
+            yield self._with(inventory)
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[OpenState]:
+        """The state folder and its inventory, to read; waits for no writer. Raises as `writing` does."""
+        from pki.opening import Opening
+
+        opening = Opening.of(self.state, self.database, self.note)
+        if not opening.is_behind():
+            with opening.open() as inventory:
+                here = self._with(inventory)
+                if here.trusted():
+                    yield here
+                    return
+        # An older Handclasp was here, or an `init` was killed; or there is no authority, which this says.
+        with self.writing() as here:
+            here.trust()
+            yield here
 
     def init(
         self, name: str, *, key: KeyType, now: datetime, days: int | None = None, ensure: bool = False
     ) -> tuple[CertificateAuthority, Action]:
-        """Make the authority: "issued".
+        """Make the authority, and the inventory: "issued".
 
         One that is there is never overwritten: AlreadyExists, or with `ensure`, if it opens and is valid, "kept".
         """
+        from pki.opening import Opening, retire_lost
+
         parse_authority_name(name)
         lifetime = AuthorityProfile().lifetime if days is None else lifetime_of(days)
         end_of(now, lifetime)
         self.state.create()
         with self.state.locked():
-            if not os.path.lexists(self.state.authority):
-                made = CertificateAuthority.create(name, key.generate(), now=now, lifetime=lifetime)
-                save_authority(made, self.state.authority, self.passphrase)
-                return made, "issued"
-            if not ensure:
-                raise AlreadyExists(
-                    f"there is an authority in {self.state.folder} already: use it, or pass another --state",
-                    path=self.state.authority,
-                )
-            there = self._authority()
-            there.check_valid(now)
-            return there, "kept"
+            if os.path.lexists(self.state.authority) and not ensure:
+                raise self._authority_exists()
+            with Opening.of(self.state, self.database, self.note).make() as inventory:
+                here = self._with(inventory)
+                if here.signing() is None:
+                    made = CertificateAuthority.create(name, key.generate(), now=now, lifetime=lifetime)
+                    folder = self.state.free_authority_folder()
+                    save_authority(made, self.state.path(folder), self.passphrase)
+                    with here.inventory.transaction() as work:
+                        retire_lost(here, work)
+                        row = AuthorityRow.of(made.certificate, folder=folder, state="active", activated_at=now)
+                        work.authorities.add(row)
+                    return made, "issued"
+                if not ensure:
+                    raise self._authority_exists()
+                there = here.signer().authority
+                there.check_valid(now)
+                return there, "kept"
 
-    def issue(self, request: Request, *, now: datetime, ensure: bool = False) -> Outcome:
+    def upgrade(self) -> tuple[bool, Imported]:
+        """Bring the inventory up to this program, and take in what an older one recorded.
+
+        Whether the tables changed, and what was taken in. Interrupted at any instant, it can be run again.
+        """
+        from pki.opening import Opening
+
+        with self.state.locked():
+            return Opening.of(self.state, self.database, self.note).upgrade()
+
+    def trust(self) -> TrustBundle:
+        """What every credential is given to trust: see `OpenState.trust`."""
+        with self.reading() as here:
+            return here.trust()
+
+    def signer(self) -> Signer:
+        """The authority that signs: see `OpenState.signer`."""
+        with self.reading() as here:
+            return here.signer()
+
+    def names(self) -> list[str]:
+        """Every name that was issued, sorted."""
+        with self.reading() as here, here.inventory.reading() as work:
+            return work.names.known()
+
+    def issue(self, request: Request, *, now: datetime, ensure: bool = False, again: bool = False) -> Outcome:
         """Make the credential of a new name: "issued".
 
         A name that has one already is AlreadyExists. With `ensure` it is "kept" where it is what is asked for, is
-        valid and is of the present authority, and made anew, "rotated", where it is not.
+        valid and is of a trusted authority, and made anew, "rotated", where it is not. A name that was revoked is
+        StateError, unless it shall have a certificate `again`.
         """
         names = request.profile.completed(request.names)
         if request.days is not None:
             end_of(now, lifetime_of(request.days))
-        with self.state.locked():
-            authority = self._authority()
-            known = self.state.record(names.name)
+        with self.writing() as here:
+            issuing = Issuing.begin(here, now=now, requested_by=self.requested_by)
+            known, latest = here.name(names.name) or (None, None)
+            returns = latest is not None and latest.state == "revoked" and again
+            if not returns:
+                check_not_revoked(latest, names.name)
             renewed = known if ensure else None
-            wanted = self._wanted(request, names, renewed)
-            folder = self.state.credential_folder(wanted)
-            if renewed is not None:
-                as_wanted = replace(wanted, days=renewed.days, certificates=renewed.certificates) == renewed
-                if as_wanted and (kept := _healthy(folder, renewed, authority, now)):
+            wanted = self._wanted(request, names, known if ensure or returns else None)
+            folder = self.state.path(wanted.folder)
+            if renewed is not None and latest is not None and not returns:
+                as_wanted = replace(wanted, days=renewed.days, serial=renewed.serial) == renewed
+                if as_wanted and (kept := _healthy(here, folder, latest, now)):
                     return Outcome("kept", renewed, folder, kept)
-            elif known is not None and is_occupied(self.state.credential_folder(known)):
+            elif known is not None and not returns and is_occupied(self.state.path(known.folder)):
                 raise AlreadyExists(
                     f"{names.name} has been issued already: renew it with `handclasp-pki rotate {names.name}`, "
                     "or choose another NAME"
                 )
-            if renewed is not None and renewed.folder == wanted.folder:
-                self._check_holder(wanted)
+            if known is not None and (renewed or returns) and known.folder == wanted.folder:
+                here.check_holder(wanted)
             elif is_occupied(folder):
                 raise AlreadyExists(f"{folder} holds a credential already: pass another --out, or remove it")
-            return self._put("rotated" if renewed else "issued", wanted, known, authority, now)
+            return issuing.put("rotated" if renewed else "issued", wanted, known)
+
+    def issue_many(self, lines: Sequence[Line], *, now: datetime, advance: Callable[[int], None] = _silent) -> Bulk:
+        """Make the credentials of all of them: see `pki.bulk`. Names that are as asked for already are kept."""
+        with self.writing() as here:
+            return issue_many(Issuing.begin(here, now=now, requested_by=self.requested_by), lines, advance)
 
     def rotate(
         self,
         names: Sequence[str] | None,
         *,
         now: datetime,
-        on_each: Callable[[Outcome], None] | None = None,
+        on_each: Callable[[Outcome], None] = _silent,
     ) -> list[Outcome]:
         """A new key and certificate for each of the names, or for all of them: None. All else stays as it was.
 
         Every name is checked before the first is touched; `on_each` is told of each one once it is done. Raises
-        NotFound, which names the known ones.
+        NotFound, which names the known ones, and StateError for a name that is revoked or held; of all, those are
+        left out, and `note` is told.
         """
-        with self.state.locked():
-            authority = self._authority()
-            authority.check_valid(now)
-            records = [record for name in self._known_names(names) if (record := self.state.record(name))]
-            for record in records:
-                self._check_holder(record)
-            outcomes = []
-            for record in records:
-                outcome = self._put("rotated", record, record, authority, now)
-                outcomes.append(outcome)
-                if on_each is not None:
-                    on_each(outcome)
-            return outcomes
+        with self.writing() as here:
+            issuing = Issuing.begin(here, now=now, requested_by=self.requested_by)
+            return renewal.rotate(issuing, names, on_each, self.note)
 
-    def entries(self, *, now: datetime) -> list[Entry]:
-        """Every name and how it stands, in the order of the names. Needs no passphrase and no lock."""
-        authority = load_authority_certificate(self.state.authority)
-        return [
-            Entry.of(record, self.state.credential_folder(record), authority, now)
-            for name in self.state.names()
-            if (record := self.state.record(name))
-        ]
+    def renew(
+        self,
+        names: Sequence[str],
+        *,
+        now: datetime,
+        same_key: bool = False,
+        on_each: Callable[[Outcome], None] = _silent,
+    ) -> list[Outcome]:
+        """New dates for each of the names, and a new key unless it shall be the `same_key`.
 
-    def _authority(self) -> CertificateAuthority:
-        return load_authority(self.state.authority, self.passphrase)
+        Only what is valid is renewed: StateError for one that is revoked, held or has ended, before any is touched.
+        """
+        with self.writing() as here:
+            issuing = Issuing.begin(here, now=now, requested_by=self.requested_by)
+            return renewal.renew(issuing, names, on_each, same_key=same_key)
 
-    def _known_names(self, names: Sequence[str] | None) -> list[str]:
-        known = self.state.names()
-        if names is None:
-            return known
-        for name in names:
-            if name not in known:
-                shown = ", ".join(known[:_NAMES_SHOWN]) + (", and others" if len(known) > _NAMES_SHOWN else "")
-                raise NotFound(f"{name!a} has not been issued here: known are {shown or 'none yet'}")
-        return list(dict.fromkeys(names))
+    def renew_due(
+        self,
+        *,
+        now: datetime,
+        same_key: bool = False,
+        on_each: Callable[[Outcome | Refused], None] = _silent,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> Renewals:
+        """Renew all that are past about two thirds of their life (`pki.renewal`); until `stop` says so.
 
-    def _check_holder(self, record: Record) -> None:
-        """Raise AlreadyExists where the folder has come to hold the credential of another name."""
-        name, folder = record.names.name, self.state.credential_folder(record)
-        holder = _holder(folder)
-        if holder not in (None, name):
-            raise AlreadyExists(
-                f"{folder} holds the credential of {holder!a} now, not of {name}: remove "
-                f"{self.state.record_file(name)} and issue {name} to another --out"
-            )
+        One that fails keeps no other from being renewed: it is among the refused ones.
+        """
+        with self.writing() as here:
+            if not renewal.due(here, now):
+                return Renewals((), ())
+            issuing = Issuing.begin(here, now=now, requested_by=self.requested_by)
+            return renewal.renew_due(issuing, on_each, self.note, stop, same_key=same_key)
 
-    def _wanted(self, request: Request, names: Names, known: Record | None) -> Record:
-        """The record of what is asked for; what is left open is as it is known, or else the default."""
+    def prunable(self, *, expired_before: datetime) -> int:
+        """How many certificates `prune` would forget now."""
+        with self.reading() as here:
+            return pruning.prunable(here, expired_before)
+
+    def prune(self, *, expired_before: datetime) -> int:
+        """Forget certificates that ended before then, and names of which nothing is left; how many certificates.
+
+        What is still in its folder stays known, and so does a revoked one until a CRL has shown it for the last time.
+        """
+        with self.writing() as here:
+            return pruning.prune(here, expired_before)
+
+    def entries(self, *, now: datetime, name: str | None = None) -> list[Entry]:
+        """Every certificate, or those of a name, and how each stands; by name, newest first.
+
+        Needs no passphrase and no lock.
+        """
+        with self.reading() as here:
+            return list(entries_of(here, now=now, name=name))
+
+    def _with(self, inventory: Inventory) -> OpenState:
+        return OpenState(self.state, inventory, self.passphrase)
+
+    def _authority_exists(self) -> AlreadyExists:
+        return AlreadyExists(
+            f"there is an authority in {self.state.folder} already: use it, or pass another --state",
+            path=self.state.authority,
+        )
+
+    def _wanted(self, request: Request, names: Names, known: NameRow | None) -> NameRow:
+        """The row of what is asked for; what is left open is as it is known, or else the default."""
         profile = request.profile
         days = request.days if request.days is not None else known.days if known else profile.lifetime.days
         folder = known.folder if known else self.state.default_folder(names.name)
-        return Record(
+        return NameRow(
             profile=profile.label,
             names=names,
             key=request.key or (known.key if known else KeyType.P256),
@@ -198,49 +285,17 @@ class Lifecycle:
             folder=self.state.written_down(request.out) if request.out else folder,
         )
 
-    def _put(
-        self, action: Action, record: Record, known: Record | None, authority: CertificateAuthority, now: datetime
-    ) -> Outcome:
-        """Sign, remember, save, in this order. Where it cannot be saved, what is remembered is as before."""
-        lifetime = lifetime_of(record.days)
-        key = record.key.generate()
-        profile = LEAF_PROFILES[record.profile]
-        certificate = authority.issue(profile, record.names, key.public_key(), now=now, lifetime=lifetime)
-        folder = self.state.credential_folder(record)
-        remembered = known.certificates if known else ()
-        record = replace(record, certificates=remembered).adding(certificate, now=now)
-        self.state.save_record(record)
-        try:
-            Credential(key, (certificate,)).save(folder, TrustBundle((authority.certificate,)))
-        except PKIError:
-            with contextlib.suppress(StateError):
-                if known is None:
-                    self.state.remove_record(record.names.name)
-                else:
-                    self.state.save_record(known)
-            raise
-        clamped = certificate.not_valid_after_utc < end_of(now, lifetime)
-        return Outcome(action, record, folder, certificate, clamped)
 
-
-def _healthy(folder: Path, record: Record, authority: CertificateAuthority, now: datetime) -> x509.Certificate | None:
-    """The certificate in the folder, if a server could start with it and it is the record's latest."""
+def _healthy(here: OpenState, folder: Path, row: CertificateRow, now: datetime) -> x509.Certificate | None:
+    """The certificate in the folder, if a server could start with it and it is the latest."""
     try:
         credential, trust = load_folder(folder)
     except PKIError:
         return None
-    leaf = credential.leaf
+    trusted = {authority.sha256: authority for authority in here.trusted()}
     sound = (
-        Issued.of(leaf) == record.certificates[-1]
-        and authority.certificate in trust
-        and standing(leaf, authority.certificate, now) == "valid"
+        fingerprint(credential.leaf) == row.sha256
+        and standing_of(row, trusted, now) == "valid"
+        and trusted[row.issuer].anchor in trust
     )
-    return leaf if sound else None
-
-
-def _holder(folder: Path) -> str | None:
-    """The name that the certificate in a folder was issued to; None where there is none to read."""
-    try:
-        return common_name(read_certificates(folder)[0])
-    except PKIError:
-        return None
+    return credential.leaf if sound else None

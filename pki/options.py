@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import pwd
+import socket
+import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +17,7 @@ from pki.authority_files import check_passphrase, read_passphrase
 from pki.errors import UsageError
 from pki.keys import KeyType
 from pki.lifecycle import Lifecycle
+from pki.presentation import say_note
 from pki.state import State
 
 _DEFAULT_STATE = "state"
@@ -30,7 +34,16 @@ PassphraseOption = Annotated[
         help="Passphrase of the authority's key; or set HANDCLASP_CA_PASSPHRASE.",
     ),
 ]
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="What the credential is called here.")]
+DatabaseOption = Annotated[
+    str | None,
+    typer.Option(
+        "--database",
+        metavar="URL",
+        help="Inventory elsewhere, postgresql+psycopg://...; or set HANDCLASP_DATABASE.",
+    ),
+]
+YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+NameArgument = Annotated[str | None, typer.Argument(metavar="NAME", help="What the credential is called here.")]
 EmailOption = Annotated[list[str] | None, typer.Option("--email", metavar="ADDRESS", help="May be repeated.")]
 UriOption = Annotated[list[str] | None, typer.Option("--uri", metavar="URI", help="May be repeated.")]
 DnsOption = Annotated[list[str] | None, typer.Option("--dns", metavar="NAME", help="May be repeated.")]
@@ -50,14 +63,18 @@ class Shared:
 
     state: str | None
     passphrase_file: str | None
+    database: str | None = None
 
     @classmethod
-    def of(cls, context: typer.Context, state: str | None, passphrase_file: str | None) -> Shared:
+    def of(
+        cls, context: typer.Context, state: str | None, passphrase_file: str | None, database: str | None = None
+    ) -> Shared:
         """These, the gaps filled from the words before."""
         before = context.obj if isinstance(context.obj, Shared) else cls(None, None)
         return cls(
             before.state if state is None else state,
             before.passphrase_file if passphrase_file is None else passphrase_file,
+            before.database if database is None else database,
         )
 
     def lifecycle(self) -> Lifecycle:
@@ -66,10 +83,32 @@ class Shared:
             folder = Path(os.environ.get("HANDCLASP_STATE") or _DEFAULT_STATE)
         else:
             folder = path_of(self.state, "--state")
+        database = os.environ.get("HANDCLASP_DATABASE") or None if self.database is None else self.database
+        return Lifecycle(State(folder), self._passphrase(), database, requester(), say_note)
+
+    def _passphrase(self) -> bytes | None:
         if self.passphrase_file is not None:
-            return Lifecycle(State(folder), read_passphrase(path_of(self.passphrase_file, "--passphrase-file")))
+            return read_passphrase(path_of(self.passphrase_file, "--passphrase-file"))
         passphrase = os.environb.get(b"HANDCLASP_CA_PASSPHRASE")
-        return Lifecycle(State(folder), None if passphrase is None else check_passphrase(passphrase))
+        return None if passphrase is None else check_passphrase(passphrase)
+
+
+def requester() -> str:
+    """Who runs this command, as the inventory remembers it: `user@host`."""
+    try:
+        user = pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:  # a container's user need not have a name
+        user = str(os.geteuid())
+    return f"{user}@{socket.gethostname()}"
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask on a terminal. Elsewhere `--yes` has to be said: UsageError. Who says no ends the command."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError(f"{question} There is nobody to ask: pass --yes")
+    typer.confirm(question, abort=True, err=True)
 
 
 def path_of(text: str, what: str) -> Path:

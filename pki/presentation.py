@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from pki.records import timestamp
 from pki.shell import complain, visible
 
 if TYPE_CHECKING:
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from pki.facts import Facts
-    from pki.lifecycle import Outcome
+    from pki.issuing import Outcome
     from pki.listing import Entry
 
 PROGRAM = "handclasp-pki"
-_STYLES = {"valid": "green", "expired": "red", "damaged": "red", "missing": "red"}
+_STYLES = {"valid": "green", "revoked": "red", "expired": "red", "damaged": "red", "missing": "red"}
 # Into a file or a pipe, nothing is folded: a fingerprint has to be found by grep.
 _PIPE_WIDTH = 4096
 
@@ -28,6 +28,16 @@ _PIPE_WIDTH = 4096
 def say(text: str) -> None:
     """One line of the answer, on stdout."""
     typer.echo(visible(text))
+
+
+def say_note(text: str) -> None:
+    """What happened beside what was asked for, on stderr."""
+    complain(PROGRAM, "note", text)
+
+
+def timestamp(moment: datetime) -> str:
+    """A moment in UTC as ISO 8601 with a Z, in whole seconds."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def say_json(value: Any) -> None:
@@ -41,26 +51,32 @@ def say_outcome(outcome: Outcome) -> None:
     who = f"{record.profile} {record.names.name} ({record.names.described()})"
     say(f"{outcome.action} {who}, valid until {end}, in {outcome.folder}")
     if outcome.clamped:
-        complain(PROGRAM, "note", f"{record.names.name} ends on {end} with its authority, not after {record.days} days")
+        say_note(f"{record.names.name} ends on {end} with its authority, not after {record.days} days")
 
 
 def entry_json(entry: Entry) -> dict[str, Any]:
     """One element of `list --json`."""
-    names = entry.record.names
+    row = entry.certificate
     return {
-        "name": names.name,
-        "profile": entry.record.profile,
-        "serial": entry.certificate.serial,
+        "name": row.names.name,
+        "profile": row.profile,
+        "serial": row.serial,
         "state": entry.standing,
-        "not_before": timestamp(entry.certificate.not_before),
-        "not_after": timestamp(entry.certificate.not_after),
-        "emails": names.emails,
-        "uris": names.uris,
-        "dns_names": names.dns_names,
-        "ip_addresses": names.ip_addresses,
-        "key": entry.record.key,
-        "sha256": entry.certificate.sha256,
-        "folder": str(entry.folder),
+        "current": entry.current,
+        "not_before": timestamp(row.not_before),
+        "not_after": timestamp(row.not_after),
+        "emails": row.names.emails,
+        "uris": row.names.uris,
+        "dns_names": row.names.dns_names,
+        "ip_addresses": row.names.ip_addresses,
+        "key": row.key,
+        "sha256": row.sha256,
+        "issuer": row.issuer or None,
+        "issued_at": timestamp(row.issued_at),
+        "requested_by": row.requested_by or None,
+        "reason": row.reason,
+        "revoked_at": timestamp(row.revoked_at) if row.revoked_at else None,
+        "folder": str(entry.folder) if entry.folder else None,
     }
 
 
@@ -93,18 +109,19 @@ def days_left(end: datetime, now: datetime) -> int:
 
 
 def show_entries(entries: Sequence[Entry], now: datetime) -> None:
-    """A table of names on stdout."""
-    columns = ("NAME", "PROFILE", "STATE", "EXPIRES", "DAYS LEFT", "KEY", "NAMES", "FOLDER")
+    """A table of certificates on stdout; of those that are in no folder any more, the folder is left out."""
+    columns = ("NAME", "PROFILE", "STATE", "EXPIRES", "DAYS LEFT", "KEY", "SERIAL", "NAMES", "FOLDER")
     rows = [
         (
-            entry.record.names.name,
-            entry.record.profile,
+            entry.certificate.names.name,
+            entry.certificate.profile,
             entry.standing,
             f"{entry.certificate.not_after:%Y-%m-%d}",
             str(days_left(entry.certificate.not_after, now)),
-            str(entry.record.key),
-            entry.record.names.described(),
-            str(entry.folder),
+            entry.certificate.key,
+            entry.certificate.serial,
+            entry.certificate.names.described(),
+            str(entry.folder) if entry.current else "",
         )
         for entry in entries
     ]

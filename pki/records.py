@@ -1,17 +1,14 @@
-"""What is remembered of each name, so that it can be made again: `DIR/issued/NAME.json`.
+"""What Handclasp remembered of each name before it had an inventory: `DIR/issued/NAME.json`. Read, never written.
 
-A record is written before its certificate leaves, and keeps every certificate of the name that has not ended: the
-serial number of a key that was rotated away is needed on the day when that key turns up elsewhere.
+A record keeps every certificate of the name that had not ended when the latest was made.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-
-from cryptography.hazmat.primitives import hashes
 
 from pki.authority import lifetime_of
 from pki.errors import CorruptState, UsageError
@@ -21,8 +18,6 @@ from pki.profiles import LEAF_PROFILES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from cryptography import x509
 
 _FORMAT = 1
 
@@ -35,16 +30,6 @@ class Issued:
     sha256: str
     not_before: datetime
     not_after: datetime
-
-    @classmethod
-    def of(cls, certificate: x509.Certificate) -> Issued:
-        """The facts of a certificate."""
-        return cls(
-            serial=format(certificate.serial_number, "x"),
-            sha256=certificate.fingerprint(hashes.SHA256()).hex(),
-            not_before=certificate.not_valid_before_utc,
-            not_after=certificate.not_valid_after_utc,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,36 +46,6 @@ class Record:
     days: int
     folder: str
     certificates: tuple[Issued, ...] = field(default=())
-
-    def adding(self, certificate: x509.Certificate, *, now: datetime) -> Record:
-        """The record once this certificate is issued; those that have ended by now are dropped."""
-        kept = tuple(issued for issued in self.certificates if issued.not_after >= now)
-        return replace(self, certificates=(*kept, Issued.of(certificate)))
-
-    def to_json(self) -> bytes:
-        """The record as a file's bytes; `parse` reads it back equal."""
-        fields = {
-            "format": _FORMAT,
-            "name": self.names.name,
-            "profile": self.profile,
-            "emails": self.names.emails,
-            "uris": self.names.uris,
-            "dns_names": self.names.dns_names,
-            "ip_addresses": self.names.ip_addresses,
-            "key": self.key,
-            "days": self.days,
-            "folder": self.folder,
-            "certificates": [
-                {
-                    "serial": issued.serial,
-                    "sha256": issued.sha256,
-                    "not_before": timestamp(issued.not_before),
-                    "not_after": timestamp(issued.not_after),
-                }
-                for issued in self.certificates
-            ],
-        }
-        return json.dumps(fields, indent=2).encode() + b"\n"
 
     @classmethod
     def parse(cls, data: bytes) -> Record:
@@ -133,8 +88,3 @@ def _known(format_number: object, profile: str) -> str:
 def _at_least_one(certificates: Iterable[Issued]) -> tuple[Issued, ...]:
     first, *others = certificates
     return first, *others
-
-
-def timestamp(moment: datetime) -> str:
-    """A moment in UTC as ISO 8601 with a Z, in whole seconds."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

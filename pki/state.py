@@ -1,9 +1,10 @@
 """The state folder: what is where, and the lock against a second writer.
 
 DIR/.lock                        held while something is written; names the holder's process
-DIR/authority/{ca.crt,ca.key}    pki.authority_files: appears as a whole
-DIR/issued/NAME.json             pki.records
+DIR/inventory.db                 pki.inventory, unless --database chose another place: then DIR/inventory.url names it
+DIR/authority/{ca.crt,ca.key}    pki.authority_files: appears as a whole; later ones are in authority-2, authority-3...
 DIR/credentials/NAME/            pki.credential, unless --out chose another place
+DIR/issued/NAME.json             pki.records: of a Handclasp that had no inventory; imported once
 """
 
 from __future__ import annotations
@@ -13,17 +14,18 @@ import fcntl
 import os
 import time
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING
 
 from pki.authority_files import no_authority
-from pki.errors import CorruptState, Locked, StateError
-from pki.files import PRIVATE_FILE, make_folder, replace
-from pki.records import Record
+from pki.errors import Locked, StateError
+from pki.files import PRIVATE_FILE, make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+FIRST_AUTHORITY = "authority"
 _LOCK_POLL = 0.05
 
 
@@ -40,12 +42,12 @@ class State:
 
     @property
     def authority(self) -> Path:
-        """Where the authority's certificate and key are."""
-        return self.folder / "authority"
+        """Where the first authority's certificate and key are."""
+        return self.folder / FIRST_AUTHORITY
 
     def create(self) -> None:
         """Make the folder, for its owner alone, where there is none."""
-        with self._translated("made"):
+        with self.translated("made"):
             self.folder.parent.mkdir(parents=True, exist_ok=True)
             with contextlib.suppress(FileExistsError):
                 make_folder(self.folder)
@@ -59,7 +61,7 @@ class State:
         The kernel holds the lock, so it ends with the process. Raises Locked, which names the other process, and
         NotFound where there is no state folder.
         """
-        with self._translated("written"):
+        with self.translated("written"):
             try:
                 descriptor = os.open(
                     self.folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, PRIVATE_FILE
@@ -72,47 +74,6 @@ class State:
         finally:
             os.close(descriptor)
 
-    def names(self) -> list[str]:
-        """The names that were issued, sorted."""
-        with self._translated("read"):
-            try:
-                files = list(self._records.iterdir())
-            except FileNotFoundError:
-                return []
-        # A hidden one is what a writer was about to put in place.
-        return sorted(file.stem for file in files if file.suffix == ".json" and not file.name.startswith("."))
-
-    def record(self, name: str) -> Record | None:
-        """What is remembered of a name; None where nothing is. Raises CorruptState."""
-        path = self.record_file(name)
-        with self._translated("read"):
-            try:
-                data = path.read_bytes()
-            except FileNotFoundError:
-                return None
-        try:
-            record = Record.parse(data)
-        except CorruptState as error:
-            raise CorruptState(f"{path}: {error}; remove it and issue {name} again", path=path) from error
-        if record.names.name != name:
-            raise CorruptState(
-                f"{path} is the record of {record.names.name}, not of {name}: give it its name back", path=path
-            )
-        return record
-
-    def save_record(self, record: Record) -> None:
-        """Remember a name: after this returns, its certificate may leave."""
-        path = self.record_file(record.names.name)
-        with self._translated("written"):
-            with contextlib.suppress(FileExistsError):
-                make_folder(self._records)
-            replace(path, record.to_json(), PRIVATE_FILE)
-
-    def remove_record(self, name: str) -> None:
-        """Forget a name whose certificate never left."""
-        with self._translated("written"):
-            self.record_file(name).unlink()
-
     def default_folder(self, name: str) -> str:
         """Where the credential of this name goes, relative to the state folder."""
         return f"credentials/{name}"
@@ -123,21 +84,18 @@ class State:
         inside = os.path.relpath(absolute, self.folder)
         return absolute if inside.startswith(os.pardir) else inside
 
-    def credential_folder(self, record: Record) -> Path:
-        """Where the credential of a record is."""
-        return self.folder / record.folder
+    def path(self, folder: str) -> Path:
+        """Where a folder is that the inventory names: a credential's or an authority's."""
+        return self.folder / folder
 
-    def record_file(self, name: str) -> Path:
-        """Where the record of a name is."""
-        return self._records / f"{name}.json"
-
-    @property
-    def _records(self) -> Path:
-        return self.folder / "issued"
+    def free_authority_folder(self) -> str:
+        """The next of `authority`, `authority-2`, `authority-3`... that does not exist."""
+        candidates = (FIRST_AUTHORITY if number == 1 else f"{FIRST_AUTHORITY}-{number}" for number in count(1))
+        return next(name for name in candidates if not os.path.lexists(self.folder / name))
 
     def _acquire(self, descriptor: int) -> None:
         deadline = time.monotonic() + self.patience
-        with self._translated("locked"):
+        with self.translated("locked"):
             while True:
                 try:
                     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -158,8 +116,8 @@ class State:
         )
 
     @contextlib.contextmanager
-    def _translated(self, verb: str) -> Iterator[None]:
-        """OSErrors in words; the seam between the disk and the rest."""
+    def translated(self, verb: str) -> Iterator[None]:
+        """OSErrors in words; the seam between the disk and the rest. `verb` says what was tried: "read", "written"."""
         try:
             yield
         except OSError as error:

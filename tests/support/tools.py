@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
-_PACKAGES = {"curl": "curl", "openssl": "openssl", "go": "golang", "node": "nodejs"}
+_PACKAGES = {"curl": "curl", "openssl": "openssl", "go": "golang", "node": "nodejs", "postgresql": "postgresql"}
+# A server that is no command: what to look for, and where Debian keeps it, the newest version last.
+_PROGRAMS = {"postgresql": "postgres"}
+_FOLDERS = {"postgresql": "/usr/lib/postgresql/*/bin"}
 
 
 def require(tool: str) -> str:
     """Return where the program is. Without it the test skips; where HANDCLASP_REQUIRE names it, the test fails."""
-    found = shutil.which(tool)
+    program = _PROGRAMS.get(tool, tool)
+    found = _in_folders(tool, program) or shutil.which(program)
     if found:
         return found
     message = f"{tool} is missing: apt-get install {_PACKAGES.get(tool, tool)}"
     if tool in os.environ.get("HANDCLASP_REQUIRE", "").split(","):
         pytest.fail(message)
     pytest.skip(message)
+
+
+def _in_folders(tool: str, program: str) -> str | None:
+    if tool not in _FOLDERS:
+        return None
+    pattern = Path(_FOLDERS[tool], program)
+    there = sorted(Path("/").glob(str(pattern.relative_to("/"))), key=lambda path: path.parent.parent.name.zfill(4))
+    return str(there[-1]) if there else None

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,7 @@ Run = "Callable[..., tuple[int, str, str]]"
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("HANDCLASP_STATE", "HANDCLASP_CA_PASSPHRASE"):
+    for name in ("HANDCLASP_STATE", "HANDCLASP_CA_PASSPHRASE", "HANDCLASP_DATABASE"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -89,16 +90,24 @@ def test_the_story(run: Run) -> None:
 
 
 def test_list_as_json(run: Run) -> None:
-    """An array, empty at first; one object a name, with at least these members."""
+    """An array, empty at first; one object a certificate, with at least these members."""
     run("init")
     assert json.loads(run("list", "--json")[1]) == []
     assert run("list")[1] == "nothing has been issued yet\n"
     run("issue", "peer", "p", "--email", "p@x.io", "--dns", "p.x.io", "--ip", "::1", "--key", "ed25519")
     (entry,) = json.loads(run("list", "--json")[1])
-    leaf = load_folder(Path("state/credentials/p"))[0].leaf
+    credential, trust = load_folder(Path("state/credentials/p"))
+    leaf = credential.leaf
+    issued_at = leaf.not_valid_before_utc + timedelta(minutes=1)
+    assert re.fullmatch(r"\S+@\S+", entry.pop("requested_by"))
     assert entry == {
         "name": "p",
         "profile": "peer",
+        "current": True,
+        "issuer": Identity.from_certificate(trust.anchors[0], allow_common_name=True).sha256,
+        "issued_at": issued_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "reason": None,
+        "revoked_at": None,
         "serial": format(leaf.serial_number, "x"),
         "state": "valid",
         "not_before": leaf.not_valid_before_utc.strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -402,7 +411,7 @@ def test_a_state_folder_that_may_not_be_read_or_written(mode: int, run: Run) -> 
 def test_help_is_made_of_examples(run: Run) -> None:
     """Every command shows how it is called, and exits 0."""
     for command in ([], ["init"], ["issue"], ["issue", "server"], ["issue", "client"], ["issue", "peer"], ["rotate"],
-                    ["self-signed"], ["list"], ["inspect"]):  # fmt: skip
+                    ["renew"], ["prune"], ["upgrade"], ["self-signed"], ["list"], ["inspect"]):  # fmt: skip
         code, out, err = run(*command, "--help")
         assert (code, err) == (0, "")
         assert " ".join(["  handclasp-pki", *command]) in out

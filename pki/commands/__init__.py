@@ -1,0 +1,1 @@
+"""The commands of `handclasp-pki`: words into calls, outcomes into words. `pki.cli` puts them together."""

@@ -1,0 +1,1 @@
+"""The schema's history; `pki.inventory.migrate` runs it."""
