@@ -131,9 +131,9 @@ def _record(here: OpenState, batch: Sequence[_Wanted], signed: Sequence[Signed])
 def _write(issuing: Issuing, folders: NewFolders, one: Signed, trust_pem: bytes) -> None:
     folder = issuing.here.state.path(one.name.folder)
     try:
-        folders.add(folder, one.credential.files(trust_pem))
+        folders.add(folder, one.credential.files(trust_pem, issuing.lists))
     except FileExistsError:
-        one.credential.save(folder, issuing.trust)
+        one.credential.save(folder, issuing.trust, issuing.lists)
     except OSError as error:
         message = f"the credential folder {folder} cannot be written: {error.strerror}"
         raise CredentialError(message, path=folder) from error

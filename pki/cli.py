@@ -15,6 +15,7 @@ from pki.authority import lifetime_of
 from pki.commands.inventory import list_certificates, prune, upgrade
 from pki.commands.issue import issue_app
 from pki.commands.renew import renew, rotate
+from pki.commands.revoke import crl, revoke, unhold
 from pki.errors import PKIError
 from pki.facts import Facts, read_certificates
 from pki.keys import KeyType
@@ -50,6 +51,9 @@ app = shell.new_app()
 app.add_typer(issue_app, name="issue")
 app.command()(rotate)
 app.command()(renew)
+app.command()(revoke)
+app.command()(unhold)
+app.command()(crl)
 app.command("list")(list_certificates)
 app.command()(prune)
 app.command()(upgrade)
@@ -71,6 +75,7 @@ def root(
     handclasp-pki issue client alice --email alice@example.com    for a client
     handclasp-pki list                                            what there is
     handclasp-pki renew --due                                     new dates for what will soon end
+    handclasp-pki revoke --name alice --reason keyCompromise      nobody lets alice in any more
     handclasp-pki rotate --all                                    new keys, new dates, same names
     handclasp-pki inspect state/credentials/alice                 what a certificate says
     """

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from pki.crl import parse_lists
 from pki.errors import CredentialError, TrustError
 from pki.files import PRIVATE_FILE, PUBLIC_FILE, read_private
-from pki.folder import Content, current_version, publish, resolve
+from pki.folder import Content, amend, current_version, publish, resolve
 from pki.pem import PrivateKey, parse_certificates, parse_key, to_pem
 from pki.trust import TrustBundle
 
@@ -96,23 +96,24 @@ class Credential:
         """The credential in a folder. Raises CredentialError, its `path` set, and InsecurePermissions."""
         return _settled(lambda: _read_pair(folder, locate(folder)))
 
-    def save(self, folder: Path, trust: TrustBundle) -> None:
+    def save(self, folder: Path, trust: TrustBundle, lists: bytes | None = None) -> None:
         """Write the folder, or its next version, as a whole: readers find the old files or the new.
 
+        `lists` are the revocation lists of the bundle's authorities, PEM, where there are any.
         Waits for another writer of the same folder. Raises CredentialError; the folder is then as it was.
         """
         try:
-            publish(folder, self.files(trust.to_pem()))
+            publish(folder, self.files(trust.to_pem(), lists))
         except OSError as error:
             message = f"the credential folder {folder} cannot be written: {error.strerror}"
             raise CredentialError(message, path=folder) from error
 
-    def files(self, trust_pem: bytes) -> dict[str, Content]:
+    def files(self, trust_pem: bytes, lists: bytes | None = None) -> dict[str, Content]:
         """What its folder holds."""
         return {
             CERTIFICATE: Content(self.chain_pem(), PUBLIC_FILE),
             KEY: Content(self.key_pem(), PRIVATE_FILE),
-            TRUST: Content(trust_pem, PUBLIC_FILE),
+            **trust_files(trust_pem, lists),
         }
 
     def key_pem(self) -> bytes:
@@ -147,6 +148,28 @@ def load_folder_with_lists(
         return *_read_folder(folder, paths), _read_lists(paths.lists)
 
     return _settled(read)
+
+
+def trust_files(trust_pem: bytes, lists: bytes | None) -> dict[str, Content]:
+    """What a folder holds beside the credential itself."""
+    files = {TRUST: Content(trust_pem, PUBLIC_FILE)}
+    return files if lists is None else files | {LISTS: Content(lists, PUBLIC_FILE)}
+
+
+def save_trust(folder: Path, trust_pem: bytes, lists: bytes | None) -> bool:
+    """Put this trust beside the credential in a folder, in one step; whether that changed anything.
+
+    Raises CredentialError; the folder is then as it was.
+    """
+    try:
+        return amend(
+            folder,
+            trust_files(trust_pem, lists),
+            {CERTIFICATE: PUBLIC_FILE, KEY: PRIVATE_FILE, LISTS: PUBLIC_FILE},
+        )
+    except OSError as error:
+        message = f"the credential folder {folder} cannot be written: {error.strerror}"
+        raise CredentialError(message, path=folder) from error
 
 
 def locate(folder: Path) -> CredentialPaths:

@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
 
 class Reason(StrEnum):
-    """Why a certificate is revoked (RFC 5280 section 5.3.1), by the words of `--reason`."""
+    """Why a certificate is revoked (RFC 5280 section 5.3.1), by the words of `--reason`.
+
+    removeFromCRL is not among them: it belongs to delta lists.
+    """
 
     UNSPECIFIED = "unspecified"
     KEY_COMPROMISE = "keyCompromise"

@@ -65,6 +65,22 @@ def publish(folder: Path, files: Mapping[str, Content]) -> None:
         _advance(beside, files)
 
 
+def amend(folder: Path, files: Mapping[str, Content], others: Mapping[str, int]) -> bool:
+    """Make these files, and the present ones of the `others` (name to mode), the folder's next version.
+
+    False, and nothing written, where the files are these already. Waits and raises as `publish` does; FileNotFoundError
+    where there is no such folder.
+    """
+    with holding(folder):
+        version = current_version(folder)
+        there = {name: resolve(folder, name, version=version) for name in (*files, *others)}
+        if all(there[name].is_file() and there[name].read_bytes() == files[name].data for name in files):
+            return False
+        kept = {n: _read(there[n], mode) for n, mode in others.items() if n not in files and there[n].exists()}
+        _advance(folder, kept | dict(files))
+        return True
+
+
 def _advance(folder: Path, files: Mapping[str, Content]) -> None:
     before = current_version(folder)
     paths = {name: resolve(folder, name, version=before) for name in files}

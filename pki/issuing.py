@@ -73,11 +73,13 @@ class Issuing:
     trust: TrustBundle
     now: datetime
     requested_by: str
+    lists: bytes | None = None
+    """The authorities' revocation lists, PEM, where there are any."""
 
     @classmethod
     def begin(cls, here: OpenState, *, now: datetime, requested_by: str) -> Issuing:
         """By the authority that signs at present. Raises what `OpenState.signer` does."""
-        return cls(here, here.signer(), here.trust(), now, requested_by)
+        return cls(here, here.signer(), here.trust(), now, requested_by, here.state.lists())
 
     def sign(self, name: NameRow, *, key: PrivateKey | None = None) -> Signed:
         """A new certificate for a name; without a `key`, for a new one of the name's type. Writes nothing."""
@@ -112,7 +114,7 @@ class Issuing:
                 work.names.replace(signed.name)
         folder = self.here.state.path(name.folder)
         try:
-            signed.credential.save(folder, self.trust)
+            signed.credential.save(folder, self.trust, self.lists)
         except PKIError:
             with contextlib.suppress(StateError), self.here.inventory.transaction() as work:
                 if known is None:

@@ -11,7 +11,7 @@ import os
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from pki import pruning, renewal
+from pki import pruning, renewal, revocation
 from pki.authority import CertificateAuthority, end_of, lifetime_of
 from pki.authority_files import save_authority
 from pki.bulk import Bulk, issue_many
@@ -28,12 +28,13 @@ from pki.renewal import Renewals, check_not_revoked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from datetime import datetime
+    from datetime import datetime, timedelta
     from pathlib import Path
 
     from cryptography import x509
 
     from pki.bulk import Line
+    from pki.crl_signing import Reason
     from pki.importing import Imported
     from pki.inventory.rows import CertificateRow
     from pki.inventory.store import Inventory
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from pki.names import Names
     from pki.open_state import Signer
     from pki.renewal import Refused
+    from pki.revocation import Published
     from pki.state import State
     from pki.trust import TrustBundle
 
@@ -241,6 +243,44 @@ class Lifecycle:
                 return Renewals((), ())
             issuing = Issuing.begin(here, now=now, requested_by=self.requested_by)
             return renewal.renew_due(issuing, on_each, self.note, stop, same_key=same_key)
+
+    def revocable(
+        self, *, now: datetime, serial: str | None = None, name: str | None = None, file: Path | None = None
+    ) -> list[CertificateRow]:
+        """The certificates that are meant by a serial number, a name or a file: see `pki.revocation`."""
+        with self.reading() as here:
+            if name is not None:
+                return revocation.of_name(here, name, now)
+            if file is not None:
+                return [revocation.of_file(here, file)]
+            return [revocation.of_serial(here, serial or "")]
+
+    def revoke(
+        self, rows: Sequence[CertificateRow], reason: Reason, *, now: datetime
+    ) -> tuple[list[CertificateRow], Published]:
+        """Revoke these, for good or with certificateHold for now, and publish that at once: see `pki.revocation`.
+
+        Which of them were not revoked before. Raises StateError where none was.
+        """
+        with self.writing() as here:
+            return revocation.revoke(here, rows, reason, now), revocation.publish(here, now)
+
+    def unhold(self, rows: Sequence[CertificateRow], *, now: datetime) -> tuple[list[CertificateRow], Published]:
+        """End the hold of these, and publish that at once. Which of them were held; StateError where none was."""
+        with self.writing() as here:
+            return revocation.unhold(here, rows), revocation.publish(here, now)
+
+    def publish_lists(
+        self, *, now: datetime, period: timedelta | None = None, advance: Callable[[int], None] = _silent
+    ) -> Published:
+        """Sign new revocation lists, and give them to every credential folder."""
+        with self.writing() as here:
+            return revocation.publish(here, now, period, advance)
+
+    def republish_at(self) -> datetime | None:
+        """When the lists should be published again; None: now."""
+        with self.reading() as here:
+            return revocation.republish_at(here)
 
     def prunable(self, *, expired_before: datetime) -> int:
         """How many certificates `prune` would forget now."""

@@ -3,6 +3,7 @@
 DIR/.lock                        held while something is written; names the holder's process
 DIR/inventory.db                 pki.inventory, unless --database chose another place: then DIR/inventory.url names it
 DIR/authority/{ca.crt,ca.key}    pki.authority_files: appears as a whole; later ones are in authority-2, authority-3...
+DIR/ca.crl                       pki.revocation: the revocation lists of all trusted authorities, once there are any
 DIR/credentials/NAME/            pki.credential, unless --out chose another place
 DIR/issued/NAME.json             pki.records: of a Handclasp that had no inventory; imported once
 """
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from pki.authority_files import no_authority
 from pki.errors import Locked, StateError
-from pki.files import PRIVATE_FILE, make_folder
+from pki.files import PRIVATE_FILE, PUBLIC_FILE, make_folder, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,6 +74,24 @@ class State:
             yield
         finally:
             os.close(descriptor)
+
+    def lists(self) -> bytes | None:
+        """The revocation lists that were published last, PEM; None before the first."""
+        with self.translated("read"):
+            try:
+                return self.lists_file.read_bytes()
+            except FileNotFoundError:
+                return None
+
+    def save_lists(self, pem: bytes) -> None:
+        """Publish the authorities' revocation lists here."""
+        with self.translated("written"):
+            replace(self.lists_file, pem, PUBLIC_FILE)
+
+    @property
+    def lists_file(self) -> Path:
+        """Where the revocation lists are."""
+        return self.folder / "ca.crl"
 
     def default_folder(self, name: str) -> str:
         """Where the credential of this name goes, relative to the state folder."""

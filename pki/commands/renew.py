@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pki.commands.daemon import until_stopped
 from pki.commands.progress import progress
 from pki.durations import parse_duration
 from pki.errors import PKIError, UsageError
@@ -17,7 +16,7 @@ from pki.renewal import Refused
 from pki.shell import complain
 
 if TYPE_CHECKING:
-    from types import FrameType
+    import threading
 
     from pki.issuing import Outcome
     from pki.lifecycle import Lifecycle
@@ -91,13 +90,7 @@ def renew(
 
 def _watch(shared: Shared, seconds: float, *, same_key: bool) -> None:
     """Look, renew, wait; until SIGTERM or SIGINT. What is being renewed then is finished first."""
-    stopped = threading.Event()
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        stopped.set()
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
+    with until_stopped() as stopped:
         lifecycle = shared.lifecycle()
         with lifecycle.reading() as here:  # what is wrong from the start is said at the start
             here.signer()
@@ -105,9 +98,6 @@ def _watch(shared: Shared, seconds: float, *, same_key: bool) -> None:
         while not stopped.is_set():
             _look(lifecycle, stopped, same_key=same_key)
             stopped.wait(seconds)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _look(lifecycle: Lifecycle, stopped: threading.Event, *, same_key: bool) -> None:

@@ -9,6 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from pki.crl_signing import Reason
 from pki.keys import describe_key
 
 if TYPE_CHECKING:
@@ -23,19 +24,8 @@ TRUSTED: tuple[AuthorityState, ...] = ("staged", "active", "retiring")
 
 CertificateState = Literal["issued", "revoked", "held"]
 
-# RFC 5280 5.3.1, without removeFromCRL, which belongs to delta CRLs. certificateHold is what `hold` says.
-HOLD = "certificateHold"
-REASONS = (
-    "unspecified",
-    "keyCompromise",
-    "cACompromise",
-    "affiliationChanged",
-    "superseded",
-    "cessationOfOperation",
-    HOLD,
-    "privilegeWithdrawn",
-    "aACompromise",
-)
+HOLD = Reason.CERTIFICATE_HOLD
+REASONS = tuple(Reason)
 
 
 @dataclass(frozen=True, slots=True)
