@@ -7,14 +7,14 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.x509.oid import NameOID
 
 from pki.errors import CorruptState, StateError, UsageError
 from pki.keys import signature_hash
 from pki.names import parse_authority_name
 from pki.profiles import AuthorityProfile, IntermediateProfile, Profile, RootProfile, SelfSignedProfile
-from pki.trust import is_authority
+from pki.trust import is_authority, was_issued_by
 
 if TYPE_CHECKING:
     from pki.names import Names
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # Clocks differ: a certificate is valid from a minute before it was made.
 BACKDATING = timedelta(minutes=1)
+# What the authority below a root is called, behind the root's name.
+ISSUING = " Issuing"
 # GeneralizedTime has four digits for the year (RFC 5280 4.1.2.5), and so has datetime.
 _TOO_LONG = "certificates end in the year 9999 at the latest: pass fewer --days"
 
@@ -71,7 +73,7 @@ class CertificateAuthority:
 
         Raises UsageError for a bad name or lifetime.
         """
-        below = parse_authority_name(f"{name} Issuing")
+        below = parse_authority_name(name + ISSUING)
         root = _anchor(RootProfile(), name, root_key, now, lifetime)
         above = root.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
         end, profile = root.not_valid_after_utc, IntermediateProfile()
@@ -127,15 +129,6 @@ def self_signed(names: Names, key: PrivateKey, *, now: datetime, lifetime: timed
     profile = SelfSignedProfile()
     end = end_of(now, lifetime or profile.lifetime)
     return _self_sign(profile, names, _common_name(names.name), key, now, end)
-
-
-def was_issued_by(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
-    """Whether this authority's key signed the certificate, and not that of another one of the same name."""
-    try:
-        certificate.verify_directly_issued_by(authority)
-    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
-        return False
-    return True
 
 
 def lifetime_of(days: int) -> timedelta:

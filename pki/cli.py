@@ -12,10 +12,13 @@ import typer
 
 from pki import shell
 from pki.authority import lifetime_of
+from pki.authority_files import ROOT_KEY
+from pki.commands.intermediate import IntermediateOption, RootPassphraseOption, root_passphrase
 from pki.commands.inventory import list_certificates, prune, upgrade
 from pki.commands.issue import issue_app
 from pki.commands.renew import renew, rotate
 from pki.commands.revoke import crl, revoke, unhold
+from pki.commands.rotate_ca import rotate_ca_app
 from pki.errors import PKIError
 from pki.facts import Facts, read_certificates
 from pki.keys import KeyType
@@ -40,6 +43,7 @@ from pki.presentation import (
     facts_json,
     say,
     say_json,
+    say_note,
     show_facts,
 )
 from pki.self_signed import write_self_signed
@@ -54,6 +58,7 @@ app.command()(renew)
 app.command()(revoke)
 app.command()(unhold)
 app.command()(crl)
+app.add_typer(rotate_ca_app, name="rotate-ca")
 app.command("list")(list_certificates)
 app.command()(prune)
 app.command()(upgrade)
@@ -89,6 +94,8 @@ def init(
     key: KeyOption = None,
     days: DaysOption = None,
     ensure: EnsureOption = False,
+    intermediate: IntermediateOption = False,
+    root_passphrase_file: RootPassphraseOption = None,
     state: StateOption = None,
     passphrase_file: PassphraseOption = None,
     database: DatabaseOption = None,
@@ -99,13 +106,20 @@ def init(
     handclasp-pki init
     handclasp-pki init --name "Example CA" --key p384 --days 1825
     HANDCLASP_CA_PASSPHRASE=... handclasp-pki init               its key encrypted
+    handclasp-pki init --intermediate                            a root for the safe, and an authority below it
     handclasp-pki init --database postgresql+psycopg://pki@db/handclasp
     """
     lifecycle = Shared.of(context, state, passphrase_file, database).lifecycle()
-    authority, action = lifecycle.init(name, key=key or KeyType.P256, days=days, now=current_time(), ensure=ensure)
+    passphrase = root_passphrase(root_passphrase_file) if intermediate else None
+    authority, action = lifecycle.init(
+        name, key=key or KeyType.P256, days=days, now=current_time(), ensure=ensure, root_passphrase=passphrase
+    )
     certificate = authority.certificate
     made = "made" if action == "issued" else "kept"
     say(f"{made} the authority in {lifecycle.state.authority}, valid until {certificate.not_valid_after_utc:%Y-%m-%d}")
+    if intermediate and action == "issued":
+        root = lifecycle.state.authority / ROOT_KEY
+        say_note(f"move {root} to a medium that goes offline: it signs nothing here any more")
 
 
 @app.command("self-signed")

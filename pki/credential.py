@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from pki.crl import parse_lists
+from pki.crl import parse_issuers, parse_lists
 from pki.errors import CredentialError, TrustError
 from pki.files import PRIVATE_FILE, PUBLIC_FILE, read_private
 from pki.folder import Content, amend, current_version, publish, resolve
@@ -135,15 +135,21 @@ def load_folder(folder: Path) -> tuple[Credential, TrustBundle]:
     return _settled(lambda: _read_folder(folder, locate(folder)))
 
 
-def load_folder_with_lists(
-    folder: Path,
-) -> tuple[Credential, TrustBundle, tuple[x509.CertificateRevocationList, ...]]:
-    """`load_folder`, and the revocation lists beside it, all of one version; the lists are not verified yet.
+class Lists(NamedTuple):
+    """What `ca.crl` holds: nothing of it is verified yet."""
 
-    None where there is no `ca.crl`. Raises TrustError, its `path` set, for one that cannot be read.
+    lists: tuple[x509.CertificateRevocationList, ...] = ()
+    issuers: tuple[x509.Certificate, ...] = ()
+    """The authorities below a root that signed some of them."""
+
+
+def load_folder_with_lists(folder: Path) -> tuple[Credential, TrustBundle, Lists]:
+    """`load_folder`, and the revocation lists beside it, all of one version.
+
+    Raises TrustError, its `path` set, for a `ca.crl` that cannot be read; there need not be one.
     """
 
-    def read() -> tuple[Credential, TrustBundle, tuple[x509.CertificateRevocationList, ...]]:
+    def read() -> tuple[Credential, TrustBundle, Lists]:
         paths = locate(folder)
         return *_read_folder(folder, paths), _read_lists(paths.lists)
 
@@ -218,11 +224,12 @@ def _read_folder(folder: Path, paths: CredentialPaths) -> tuple[Credential, Trus
         raise TrustError(message, path=folder / TRUST) from error
 
 
-def _read_lists(path: Path) -> tuple[x509.CertificateRevocationList, ...]:
+def _read_lists(path: Path) -> Lists:
     try:
-        return parse_lists(path.read_bytes())
+        data = path.read_bytes()
+        return Lists(parse_lists(data), parse_issuers(data))
     except FileNotFoundError:
-        return ()
+        return Lists()
     except OSError as error:
         raise TrustError(f"the revocation list {path} cannot be read: {error.strerror}", path=path) from error
     except ValueError as error:

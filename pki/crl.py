@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from pki.errors import TrustError
+from pki.pem import parse_certificates
 from pki.trust import subject_of
 
 if TYPE_CHECKING:
@@ -71,6 +72,13 @@ def parse_lists(data: bytes) -> tuple[x509.CertificateRevocationList, ...]:
         raise ValueError("a revocation list in it is cut short")
     blocks = (block.partition(_END)[0] for block in data.split(_BEGIN)[1:])
     return tuple(x509.load_pem_x509_crl(_BEGIN + block + _END + b"\n") for block in blocks)
+
+
+def parse_issuers(data: bytes) -> tuple[x509.Certificate, ...]:
+    """The certificates that a file of lists holds beside them: of authorities below a root, which signed some of the
+    lists. Who reads them has to see to it that an authority that is trusted signed them. Raises ValueError.
+    """
+    return parse_certificates(data) if b"-----BEGIN CERTIFICATE-----" in data else ()
 
 
 def is_signed_by(crl: x509.CertificateRevocationList, authority: x509.Certificate) -> bool:

@@ -9,11 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pki.authority import BACKDATING, was_issued_by
+from pki.authority import BACKDATING
 from pki.errors import CorruptState, PKIError
 from pki.facts import read_certificates
 from pki.inventory.rows import CertificateRow, NameRow, fingerprint
 from pki.records import Record
+from pki.trust import was_issued_by
 
 if TYPE_CHECKING:
     from cryptography import x509

@@ -22,6 +22,14 @@ class KeyType(StrEnum):
     RSA3072 = "rsa3072"
     RSA4096 = "rsa4096"
 
+    @classmethod
+    def of(cls, key: object) -> KeyType:
+        """The type of a key that there is; p256 for one that is not among them."""
+        try:
+            return cls(describe_key(key))
+        except ValueError:
+            return cls.P256
+
     def generate(self) -> PrivateKey:
         """A new private key of this type."""
         if self is KeyType.ED25519:

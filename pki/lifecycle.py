@@ -12,12 +12,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pki import pruning, renewal, revocation
-from pki.authority import CertificateAuthority, end_of, lifetime_of
-from pki.authority_files import save_authority
+from pki.authority import end_of, lifetime_of
 from pki.bulk import Bulk, issue_many
 from pki.credential import is_occupied, load_folder
 from pki.errors import AlreadyExists, PKIError
-from pki.inventory.rows import AuthorityRow, NameRow, fingerprint
+from pki.founding import Wish, found
+from pki.inventory.rows import NameRow, fingerprint
 from pki.issuing import Action, Issuing, Outcome, Request
 from pki.keys import KeyType
 from pki.listing import entries_of, standing_of
@@ -25,6 +25,7 @@ from pki.names import parse_authority_name
 from pki.open_state import OpenState
 from pki.profiles import AuthorityProfile
 from pki.renewal import Renewals, check_not_revoked
+from pki.rotation import AuthorityState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from cryptography import x509
 
+    from pki.authority import CertificateAuthority
     from pki.bulk import Line
     from pki.crl_signing import Reason
     from pki.importing import Imported
@@ -97,9 +99,16 @@ class Lifecycle:
             yield here
 
     def init(
-        self, name: str, *, key: KeyType, now: datetime, days: int | None = None, ensure: bool = False
+        self,
+        name: str,
+        *,
+        key: KeyType,
+        now: datetime,
+        days: int | None = None,
+        ensure: bool = False,
+        root_passphrase: bytes | None = None,
     ) -> tuple[CertificateAuthority, Action]:
-        """Make the authority, and the inventory: "issued".
+        """Make the authority, and the inventory: "issued". With a `root_passphrase` it stands below a root.
 
         One that is there is never overwritten: AlreadyExists, or with `ensure`, if it opens and is valid, "kept".
         """
@@ -115,12 +124,10 @@ class Lifecycle:
             with Opening.of(self.state, self.database, self.note).make() as inventory:
                 here = self._with(inventory)
                 if here.signing() is None:
-                    made = CertificateAuthority.create(name, key.generate(), now=now, lifetime=lifetime)
-                    folder = self.state.free_authority_folder()
-                    save_authority(made, self.state.path(folder), self.passphrase)
+                    wish = Wish(name, key, lifetime, root_passphrase)
+                    made, row = found(here, wish, now, AuthorityState.ACTIVE)
                     with here.inventory.transaction() as work:
                         retire_lost(here, work)
-                        row = AuthorityRow.of(made.certificate, folder=folder, state="active", activated_at=now)
                         work.authorities.add(row)
                     return made, "issued"
                 if not ensure:

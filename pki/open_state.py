@@ -10,6 +10,7 @@ from pki.authority_files import load_authority, load_authority_certificate, no_a
 from pki.errors import AlreadyExists, NotFound, PKIError, StateError
 from pki.facts import common_name, read_certificates
 from pki.inventory.rows import TRUSTED, AuthorityRow, fingerprint
+from pki.rotation import AuthorityState
 from pki.trust import TrustBundle
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class OpenState:
 
         The one that signs stands first. Raises NotFound where there is none.
         """
-        rows = sorted(self.trusted(), key=lambda row: row.state != "active")
+        rows = sorted(self.trusted(), key=lambda row: row.state is not AuthorityState.ACTIVE)
         if not rows:
             raise no_authority(self.state.folder)
         return TrustBundle(tuple(row.anchor for row in rows))
@@ -78,7 +79,7 @@ class OpenState:
     def signing(self) -> AuthorityRow | None:
         """The row of the authority that `signer` would load; None where none is active here."""
         with self.inventory.reading() as work:
-            active = work.authorities.all("active")
+            active = work.authorities.all(AuthorityState.ACTIVE)
         return next((row for row in active if self.is_here(row)), None)
 
     def is_here(self, row: AuthorityRow) -> bool:

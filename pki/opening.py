@@ -20,6 +20,7 @@ from pki.inventory.database import FILE, Database
 from pki.inventory.rows import TRUSTED, AuthorityRow, fingerprint
 from pki.inventory.store import Inventory
 from pki.open_state import OpenState
+from pki.rotation import AuthorityState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -152,14 +153,16 @@ def adopt(here: OpenState, work: Transaction) -> bool:
     That is so after an older Handclasp, after an `init` that was killed, and where somebody put back a copy.
     """
     folder = here.state.authority
-    if not os.path.lexists(folder) or any(here.is_here(row) for row in work.authorities.all("active")):
+    if not os.path.lexists(folder) or any(here.is_here(row) for row in work.authorities.all(AuthorityState.ACTIVE)):
         return False
     certificate = load_authority_certificate(folder)
     if work.authorities.get(fingerprint(certificate)) is not None:
         return False
     retire_lost(here, work)
     made = certificate.not_valid_before_utc + BACKDATING
-    work.authorities.add(AuthorityRow.of(certificate, folder=folder.name, state="active", activated_at=made))
+    work.authorities.add(
+        AuthorityRow.of(certificate, folder=folder.name, state=AuthorityState.ACTIVE, activated_at=made)
+    )
     return True
 
 
@@ -168,7 +171,7 @@ def retire_lost(here: OpenState, work: Transaction) -> None:
     if _is_own(here.state, here.inventory.database):
         for row in work.authorities.all(*TRUSTED):
             if not here.is_here(row):
-                work.authorities.set_state(row.sha256, "retired")
+                work.authorities.set_state(row.sha256, AuthorityState.RETIRED)
 
 
 def _is_own(state: State, database: Database) -> bool:

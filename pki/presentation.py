@@ -151,6 +151,11 @@ def show_facts(facts: Facts, now: datetime) -> None:
     _print_table(None, [row for row in rows if row[1]], None)
 
 
+def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table on stdout."""
+    _print_table(columns, rows, None)
+
+
 def _print_table(columns: Sequence[str] | None, rows: Sequence[Sequence[str]], styles: Sequence[str] | None) -> None:
     from rich.console import Console
     from rich.table import Table

@@ -7,6 +7,7 @@ transaction that reads its entries.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from pki.distribution import Distribution, distribute
 from pki.errors import NotFound, StateError, UsageError
 from pki.facts import read_certificates
 from pki.inventory.rows import fingerprint, serial_of
+from pki.pem import to_pem as to_certificate_pem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -130,7 +132,11 @@ def publish(
             )
         )
         turns.append((row, turn, len(entries)))
-    here.state.save_lists(b"".join(map(to_pem, lists)))
+    # The second list of a second is dated a second ahead: nobody gets to see it before its time.
+    time.sleep(max(0.0, *((turn.this_update - now).total_seconds() for _, turn, _ in turns)))
+    # The list of an authority below a root comes with its certificate: who trusts the root alone does not know it.
+    signers = [to_certificate_pem((row.certificate,)) if row.anchor != row.certificate else b"" for row, _ in signing]
+    here.state.save_lists(b"".join(signer + to_pem(der) for signer, der in zip(signers, lists, strict=True)))
     folders = distribute(here, advance)
     with here.inventory.transaction() as work:
         for row, turn, _ in turns:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
 from pki.errors import TrustError
 from pki.pem import parse_certificates, to_pem
@@ -85,6 +86,15 @@ def is_authority(certificate: x509.Certificate) -> bool:
         return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
         return False
+
+
+def was_issued_by(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
+    """Whether this authority's key signed the certificate, and not that of another one of the same name."""
+    try:
+        certificate.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        return False
+    return True
 
 
 def subject_of(certificate: x509.Certificate) -> str:

@@ -9,13 +9,14 @@ from sqlalchemy import select, update
 from pki.errors import AlreadyExists, NotFound
 from pki.inventory.encoding import authority_row, authority_values, insert_new, seconds
 from pki.inventory.schema import authorities
+from pki.rotation import AuthorityState
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from sqlalchemy import Connection
 
-    from pki.inventory.rows import AuthorityRow, AuthorityState
+    from pki.inventory.rows import AuthorityRow
 
 
 class Authorities:
@@ -52,7 +53,7 @@ class Authorities:
 
     def signer(self) -> AuthorityRow | None:
         """The active one that was activated last; None where none is active."""
-        return next(iter(self.all("active")), None)
+        return next(iter(self.all(AuthorityState.ACTIVE)), None)
 
     def set_state(self, sha256: str, state: AuthorityState, *, activated_at: datetime | None = None) -> None:
         """Its next state, and with `activated_at` when it began to sign. Which step is legal, others decide.

@@ -9,6 +9,7 @@ from sqlalchemy import and_, delete, or_, select, text
 from pki.errors import AlreadyExists, InventoryError
 from pki.inventory.encoding import certificate_row, certificate_values, insert_new, name_row, seconds
 from pki.inventory.schema import authorities, certificates, names
+from pki.rotation import AuthorityState
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -77,6 +78,10 @@ class Certificates:
         for row in self._stream(query):
             yield name_row(_Prefixed(row)), certificate_row(row)  # type: ignore[arg-type]
 
+    def latest_of(self, issuer: str) -> Iterator[tuple[NameRow, CertificateRow]]:
+        """The names whose latest certificate this authority signed, each with it, in no order."""
+        return self.latest(certificates.c.issuer == issuer)
+
     def old(self, now: datetime, *, tenths: int) -> Iterator[tuple[NameRow, CertificateRow]]:
         """The latest of each name that is neither revoked nor held nor over, and past so many tenths of its life."""
         moment, begin, end = seconds(now), certificates.c.not_before, certificates.c.not_after
@@ -105,7 +110,7 @@ class Certificates:
         return len(serials)
 
     def _prunable(self, before: datetime) -> ColumnElement[bool]:
-        retired = select(authorities.c.sha256).where(authorities.c.state == "retired")
+        retired = select(authorities.c.sha256).where(authorities.c.state == AuthorityState.RETIRED)
         done = or_(certificates.c.state == "issued", certificates.c.shown_expired, certificates.c.issuer.in_(retired))
         return and_(certificates.c.not_after < seconds(before), done)
 

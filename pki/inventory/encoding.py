@@ -12,6 +12,7 @@ from pki.errors import CorruptState
 from pki.inventory.rows import AuthorityRow, CertificateRow, NameRow
 from pki.keys import KeyType
 from pki.names import Names
+from pki.rotation import AuthorityState
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Insert, Row, Table
@@ -86,7 +87,7 @@ def authority_row(row: Row[Any]) -> AuthorityRow:
     return AuthorityRow(
         sha256=row.sha256,
         name=row.name,
-        state=row.state,
+        state=AuthorityState(row.state),
         activated_at=optional_moment(row.activated_at),
         certificate=certificate,
         anchor=anchor,

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from pki.crl_signing import Reason
 from pki.keys import describe_key
+from pki.rotation import AuthorityState
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -18,9 +19,7 @@ if TYPE_CHECKING:
     from pki.keys import KeyType
     from pki.names import Names
 
-# staged: trusted, does not sign yet. active: signs. retiring: trusted, signs no more. retired: neither.
-AuthorityState = Literal["staged", "active", "retiring", "retired"]
-TRUSTED: tuple[AuthorityState, ...] = ("staged", "active", "retiring")
+TRUSTED = tuple(state for state in AuthorityState if state.trusted)
 
 CertificateState = Literal["issued", "revoked", "held"]
 

@@ -18,6 +18,7 @@ from pki.credential import load_folder_with_lists, locate
 from pki.crl import key_id
 from pki.errors import CredentialError, PKIError, TrustError
 from pki.identity import Purpose, has_purpose
+from pki.trust import is_authority, was_issued_by
 from services.audit import Audit
 from services.transport.context import TLSPolicy, server_context
 from services.transport.revocations import Revocations
@@ -155,9 +156,14 @@ class CredentialSource:
     def _load(self, before: Snapshot | None) -> Snapshot:
         """The folder as a Snapshot, if all of it is sound. Raises PKIError; runs in a thread."""
         credential, trust, unverified = load_folder_with_lists(self.folder)
+        below = (
+            issuer
+            for issuer in unverified.issuers
+            if is_authority(issuer) and any(was_issued_by(issuer, anchor) for anchor in trust)
+        )
         now = datetime.now(UTC)
         self._check_ours(credential.leaf, now)
-        revocations = Revocations.of(unverified, (*trust, *credential.chain[1:]), required=self._rules.require_crl)
+        revocations = Revocations.of(unverified.lists, (*trust, *below), required=self._rules.require_crl)
         _check_lists(revocations, trust, now, before)
         generation = before.generation + 1 if before else 1
         same = before is not None and before.credential == credential

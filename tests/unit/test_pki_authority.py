@@ -8,12 +8,13 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from pki.authority import CertificateAuthority, lifetime_of, was_issued_by
+from pki.authority import CertificateAuthority, lifetime_of
 from pki.errors import CorruptState, InvalidName, StateError, UsageError
 from pki.identity import Purpose, has_purpose
 from pki.keys import KeyType, describe_key
 from pki.names import Names
 from pki.profiles import LEAF_PROFILES, ClientProfile, ServerProfile
+from pki.trust import was_issued_by
 
 NOW = datetime.now(UTC)
 KEY = KeyType.P256.generate()
