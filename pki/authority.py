@@ -17,6 +17,8 @@ from pki.profiles import AuthorityProfile, IntermediateProfile, Profile, RootPro
 from pki.trust import is_authority, was_issued_by
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pki.names import Names
     from pki.pem import PrivateKey, PublicKey
 
@@ -76,9 +78,10 @@ class CertificateAuthority:
         below = parse_authority_name(name + ISSUING)
         root = _anchor(RootProfile(), name, root_key, now, lifetime)
         above = root.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
-        end, profile = root.not_valid_after_utc, IntermediateProfile()
-        builder = _builder(profile, None, _common_name(below), key.public_key(), now, end, above)
-        return cls(_sign(builder.issuer_name(root.subject), root_key), key, root)
+        public_key, end = key.public_key(), root.not_valid_after_utc
+        extensions = IntermediateProfile().extensions(None, public_key, above)
+        builder = _builder(_common_name(below), root.subject, public_key, now, end, extensions)
+        return cls(_sign(builder, root_key), key, root)
 
     def issue(
         self,
@@ -98,8 +101,9 @@ class CertificateAuthority:
         self.check_valid(now)
         end = min(end_of(now, lifetime or profile.lifetime), self.certificate.not_valid_after_utc)
         names = profile.completed(names)
-        builder = _builder(profile, names, _common_name(names.name), public_key, now, end, self._key_identifier)
-        return _sign(builder.issuer_name(self.certificate.subject), self.key)
+        extensions = profile.extensions(names, public_key, self._key_identifier)
+        subject, issuer = _common_name(names.name), self.certificate.subject
+        return _sign(_builder(subject, issuer, public_key, now, end, extensions), self.key)
 
     def check_valid(self, now: datetime) -> None:
         """Raise StateError where the authority has not begun or has ended: nobody would accept what it signs."""
@@ -163,30 +167,34 @@ def _anchor(
 def _self_sign(
     profile: Profile, names: Names | None, subject: x509.Name, key: PrivateKey, now: datetime, end: datetime
 ) -> x509.Certificate:
-    builder = _builder(profile, names, subject, key.public_key(), now, end, None)
-    return _sign(builder.issuer_name(subject), key)
+    public_key = key.public_key()
+    extensions = profile.extensions(names, public_key, None)
+    return _sign(_builder(subject, subject, public_key, now, end, extensions), key)
 
 
 def _builder(
-    profile: Profile,
-    names: Names | None,
     subject: x509.Name,
+    issuer: x509.Name,
     public_key: PublicKey,
     now: datetime,
     end: datetime,
-    issuer: x509.SubjectKeyIdentifier | None,
+    extensions: Iterable[tuple[x509.ExtensionType, bool]],
 ) -> x509.CertificateBuilder:
-    builder = (
-        x509.CertificateBuilder()
-        .serial_number(x509.random_serial_number())
-        .subject_name(subject)
-        .public_key(public_key)
-        .not_valid_before((now - BACKDATING).astimezone(UTC).replace(microsecond=0))
-        .not_valid_after(end)
+    # All at once: each of the builder's methods copies it and checks anew, which takes longer than the signature.
+    return x509.CertificateBuilder(
+        issuer_name=issuer,
+        subject_name=subject,
+        public_key=public_key,
+        serial_number=x509.random_serial_number(),
+        not_valid_before=_plain(now - BACKDATING),
+        not_valid_after=_plain(end),
+        extensions=[x509.Extension(extension.oid, critical, extension) for extension, critical in extensions],
     )
-    for extension, critical in profile.extensions(names, public_key, issuer):
-        builder = builder.add_extension(extension, critical)
-    return builder
+
+
+def _plain(moment: datetime) -> datetime:
+    """UTC in whole seconds, without saying so: what the constructor takes, and ASN.1 holds."""
+    return moment.astimezone(UTC).replace(microsecond=0, tzinfo=None)
 
 
 def _sign(builder: x509.CertificateBuilder, key: PrivateKey) -> x509.Certificate:

@@ -6,7 +6,9 @@ was killed left undone is recorded and not in its folder; the next run sees that
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pki.credential import is_occupied, locate
@@ -18,7 +20,6 @@ from pki.pem import parse_certificates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from pki.inventory.rows import CertificateRow
     from pki.issuing import Issuing, Request, Signed
@@ -74,7 +75,7 @@ def issue_many(issuing: Issuing, lines: Sequence[Line], advance: Callable[[int],
         _record(issuing.here, batch, signed)
         for one in signed:
             _write(issuing, folders, one, trust_pem)
-        folders.sync()
+        _sync(folders)
         clamped += sum(one.clamped for one in signed)
         advance(len(batch))
     return Bulk(len(wanted), kept, lapsed, clamped)
@@ -95,7 +96,6 @@ def _plan(issuing: Issuing, lines: Sequence[Line]) -> tuple[list[_Wanted], int]:
             name = _row(here, line.request)
             before = known.get(name.names.name)
             row = latest.get(before.serial) if before else None
-            folder = here.state.path(name.folder)
             if before is not None and (before.names, before.profile) != (name.names, name.profile):
                 faults.append(
                     f"line {line.number}: {name.names.name} has been issued as {before.profile} "
@@ -103,8 +103,8 @@ def _plan(issuing: Issuing, lines: Sequence[Line]) -> tuple[list[_Wanted], int]:
                 )
             elif before is not None and row is not None and _is_done(here.state.path(before.folder), row):
                 lapsed += row.state != "issued" or row.not_after < issuing.now
-            elif before is None and is_occupied(folder):
-                faults.append(f"line {line.number}: {folder} holds a credential already")
+            elif before is None and _is_taken(here, name):
+                faults.append(f"line {line.number}: {here.state.path(name.folder)} holds a credential already")
             else:
                 wanted.append(_Wanted(name, before))
     if faults:
@@ -129,14 +129,27 @@ def _record(here: OpenState, batch: Sequence[_Wanted], signed: Sequence[Signed])
 
 
 def _write(issuing: Issuing, folders: NewFolders, one: Signed, trust_pem: bytes) -> None:
-    folder = issuing.here.state.path(one.name.folder)
+    folder = f"{issuing.here.state.folder}/{one.name.folder}"
     try:
         folders.add(folder, one.credential.files(trust_pem, issuing.lists))
     except FileExistsError:
-        one.credential.save(folder, issuing.trust, issuing.lists)
+        one.credential.save(Path(folder), issuing.trust, issuing.lists)
     except OSError as error:
         message = f"the credential folder {folder} cannot be written: {error.strerror}"
-        raise CredentialError(message, path=folder) from error
+        raise CredentialError(message, path=Path(folder)) from error
+
+
+def _sync(folders: NewFolders) -> None:
+    try:
+        folders.sync()
+    except OSError as error:
+        raise CredentialError(f"the credentials cannot be written: {error.strerror}") from error
+
+
+def _is_taken(here: OpenState, name: NameRow) -> bool:
+    # The common case first: there is nothing.
+    folder = f"{here.state.folder}/{name.folder}"
+    return os.path.lexists(folder) and is_occupied(Path(folder))
 
 
 def _is_done(folder: Path, row: CertificateRow) -> bool:

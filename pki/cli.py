@@ -14,11 +14,6 @@ from pki import shell
 from pki.authority import lifetime_of
 from pki.authority_files import ROOT_KEY
 from pki.commands.intermediate import IntermediateOption, RootPassphraseOption, root_passphrase
-from pki.commands.inventory import list_certificates, prune, upgrade
-from pki.commands.issue import issue_app
-from pki.commands.renew import renew, rotate
-from pki.commands.revoke import crl, revoke, unhold
-from pki.commands.rotate_ca import rotate_ca_app
 from pki.errors import PKIError
 from pki.facts import Facts, read_certificates
 from pki.keys import KeyType
@@ -51,17 +46,21 @@ from pki.self_signed import write_self_signed
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-app = shell.new_app()
-app.add_typer(issue_app, name="issue")
-app.command()(rotate)
-app.command()(renew)
-app.command()(revoke)
-app.command()(unhold)
-app.command()(crl)
-app.add_typer(rotate_ca_app, name="rotate-ca")
-app.command("list")(list_certificates)
-app.command()(prune)
-app.command()(upgrade)
+# Each is imported when it is asked for.
+_COMMANDS = {
+    "issue": "pki.commands.issue:issue_app",
+    "renew": "pki.commands.renew:renew",
+    "rotate": "pki.commands.renew:rotate",
+    "revoke": "pki.commands.revoke:revoke",
+    "unhold": "pki.commands.revoke:unhold",
+    "crl": "pki.commands.revoke:crl",
+    "rotate-ca": "pki.commands.rotate_ca:rotate_ca_app",
+    "list": "pki.commands.inventory:list_certificates",
+    "prune": "pki.commands.inventory:prune",
+    "upgrade": "pki.commands.inventory:upgrade",
+}
+
+app = shell.new_app(cls=shell.lazy_group(_COMMANDS))
 
 
 @app.callback()

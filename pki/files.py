@@ -98,6 +98,24 @@ def sync_folder(path: Path) -> None:
         os.close(descriptor)
 
 
+def sync_file_system(path: str) -> None:
+    """See everything on the file system of this path onto the disk."""
+    import ctypes
+
+    try:
+        syncfs = ctypes.CDLL(None, use_errno=True).syncfs
+    except AttributeError:  # not Linux
+        os.sync()
+        return
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if syncfs(descriptor):
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), path)
+    finally:
+        os.close(descriptor)
+
+
 @contextlib.contextmanager
 def holding(folder: Path) -> Iterator[None]:
     """Hold a folder against other writers that ask for it by this function; waits for them.

@@ -94,6 +94,7 @@ class Issuing:
             issuer=self.signer.row.sha256,
             issued_at=self.now,
             requested_by=self.requested_by,
+            public_key=public_key,
         )
         credential = Credential(key, (leaf, *self.signer.chain))
         clamped = row.not_after < end_of(self.now, lifetime)

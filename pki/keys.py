@@ -44,18 +44,19 @@ _CURVES: dict[KeyType, ec.EllipticCurve] = {
     KeyType.P384: ec.SECP384R1(),
     KeyType.P521: ec.SECP521R1(),
 }
+_CURVE_NAMES = {curve.name: str(key_type) for key_type, curve in _CURVES.items()}
 _RSA_BITS = {KeyType.RSA3072: 3072, KeyType.RSA4096: 4096}
 # RFC 5480 4: the hash goes with the size of the curve.
 _HASHES: dict[str, hashes.SHA256 | hashes.SHA384 | hashes.SHA512] = {
-    KeyType.P384: hashes.SHA384(),
-    KeyType.P521: hashes.SHA512(),
+    "secp384r1": hashes.SHA384(),
+    "secp521r1": hashes.SHA512(),
 }
 
 
 def describe_key(key: object) -> str:
     """The name of a public key's type: that of its KeyType, or a name in its manner where it has none."""
     if isinstance(key, ec.EllipticCurvePublicKey):
-        return next((str(t) for t, curve in _CURVES.items() if curve.name == key.curve.name), key.curve.name)
+        return _CURVE_NAMES.get(key.curve.name, key.curve.name)
     if isinstance(key, rsa.RSAPublicKey):
         return f"rsa{key.key_size}"
     return type(key).__name__.removesuffix("PublicKey").lower()
@@ -65,7 +66,9 @@ def signature_hash(key: PrivateKey) -> hashes.SHA256 | hashes.SHA384 | hashes.SH
     """The hash that this key signs with; None for Ed25519, which has its own (RFC 8410)."""
     if isinstance(key, ed25519.Ed25519PrivateKey):
         return None
-    return _HASHES.get(describe_key(key.public_key()), hashes.SHA256())
+    if isinstance(key, ec.EllipticCurvePrivateKey):
+        return _HASHES.get(key.curve.name, hashes.SHA256())
+    return hashes.SHA256()
 
 
 def sign(key: PrivateKey, data: bytes) -> bytes:

@@ -6,15 +6,18 @@ The answer goes to stdout. What went wrong is one line on stderr that names the 
 
 from __future__ import annotations
 
+import importlib
 import io
 import os
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_command
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 SETTINGS = {"help_option_names": ["-h", "--help"]}
 
@@ -32,11 +35,43 @@ VersionOption = Annotated[
 ]
 
 
-def new_app() -> typer.Typer:
+def new_app(*, cls: type[TyperGroup] | None = None) -> typer.Typer:
     """Return an empty command, plain: `run` says what went wrong, not typer."""
     return typer.Typer(
-        add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, context_settings=SETTINGS
+        cls=cls,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings=SETTINGS,
     )
+
+
+def lazy_group(commands: Mapping[str, str]) -> type[TyperGroup]:
+    """Return a group whose commands, `name: "module:function"` or `"module:app"`, are imported when they are asked for.
+
+    Typer takes some milliseconds for each command that it knows; a short one would wait for all the others.
+    """
+
+    class LazyGroup(TyperGroup):
+        def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
+            return [*super().list_commands(ctx), *commands]
+
+        def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:  # type: ignore[override]
+            return _load(commands[cmd_name], cmd_name) if cmd_name in commands else super().get_command(ctx, cmd_name)
+
+    return LazyGroup
+
+
+def _load(where: str, name: str) -> Any:
+    module, _, attribute = where.partition(":")
+    found = getattr(importlib.import_module(module), attribute)
+    if isinstance(found, typer.Typer):
+        command = get_command(found)
+        command.name = name
+        return command
+    app = new_app()
+    app.command(name)(found)
+    return get_command(app)
 
 
 def run(

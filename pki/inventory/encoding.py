@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from cryptography import x509
@@ -44,8 +45,9 @@ def optional_moment(value: int | None) -> datetime | None:
     return None if value is None else moment(value)
 
 
+@lru_cache(maxsize=2048)
 def sans_text(names: Names) -> str:
-    """The alternative names as a column holds them."""
+    """The alternative names as a column holds them; a name and its certificate follow one another."""
     return json.dumps({kind: getattr(names, kind) for kind in _KINDS}, separators=(",", ":"))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from cryptography import x509
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from pki.keys import KeyType
     from pki.names import Names
+    from pki.pem import PublicKey
 
 TRUSTED = tuple(state for state in AuthorityState if state.trusted)
 
@@ -123,9 +125,10 @@ class CertificateRow:
         issuer: str,
         issued_at: datetime,
         requested_by: str,
+        public_key: PublicKey | None = None,
     ) -> CertificateRow:
-        """The row of a certificate that was just signed."""
-        key = certificate.public_key()
+        """The row of a certificate that was just signed. Who has its `public_key` at hand saves parsing it again."""
+        key = public_key or certificate.public_key()
         return cls(
             serial=serial_of(certificate),
             names=names,
@@ -179,6 +182,4 @@ def fingerprint(certificate: x509.Certificate) -> str:
 
 def spki_sha256(der: bytes) -> str:
     """The SHA-256 of a public key (SubjectPublicKeyInfo, DER): what tells whether a key was used before."""
-    digest = hashes.Hash(hashes.SHA256())
-    digest.update(der)
-    return digest.finalize().hex()
+    return sha256(der).hexdigest()

@@ -86,11 +86,6 @@ certificates = Table(
     Index("certificates_issuer", "issuer", "not_after"),
 )
 
-# The few among the many: making a CRL reads these and no others.
-Index(
-    "certificates_revoked",
-    certificates.c.issuer,
-    certificates.c.not_after,
-    sqlite_where=certificates.c.state != "issued",
-    postgresql_where=certificates.c.state != "issued",
-)
+# The few among the many: making a CRL reads these and no others. The migration makes it of those alone that are not
+# "issued"; said here, it would import PostgreSQL's dialect for SQLite's sake, which takes a tenth of a command's time.
+Index("certificates_revoked", certificates.c.issuer, certificates.c.not_after)
