@@ -13,7 +13,7 @@ from cryptography.x509.oid import NameOID
 from pki.errors import CorruptState, StateError, UsageError
 from pki.keys import signature_hash
 from pki.names import parse_authority_name
-from pki.profiles import AuthorityProfile, Profile, SelfSignedProfile
+from pki.profiles import AuthorityProfile, IntermediateProfile, Profile, RootProfile, SelfSignedProfile
 from pki.trust import is_authority
 
 if TYPE_CHECKING:
@@ -28,10 +28,11 @@ _TOO_LONG = "certificates end in the year 9999 at the latest: pass fewer --days"
 
 @dataclass(frozen=True, slots=True)
 class CertificateAuthority:
-    """A certificate that may sign others, and its key; they match."""
+    """A certificate that may sign others, and its key; they match. `root` signed it, unless it signed itself."""
 
     certificate: x509.Certificate
     key: PrivateKey = field(repr=False, compare=False)
+    root: x509.Certificate | None = None
 
     def __post_init__(self) -> None:
         try:
@@ -42,16 +43,40 @@ class CertificateAuthority:
             raise CorruptState("the key does not belong to the authority's certificate")
         if not is_authority(self.certificate):
             raise CorruptState("the certificate is no authority's (basicConstraints CA:TRUE)")
+        if self.root is not None and not was_issued_by(self.certificate, self.root):
+            raise CorruptState("the root's certificate did not sign the authority's")
+
+    @property
+    def anchor(self) -> x509.Certificate:
+        """What others trust: the root, or the authority itself where it has none."""
+        return self.root or self.certificate
+
+    @property
+    def sent_along(self) -> tuple[x509.Certificate, ...]:
+        """What follows a leaf in its chain, so that who has the anchor alone can verify it (RFC 8446 4.4.2)."""
+        return (self.certificate,) if self.root else ()
 
     @classmethod
     def create(
         cls, name: str, key: PrivateKey, *, now: datetime, lifetime: timedelta | None = None
     ) -> CertificateAuthority:
         """A new authority that signs itself. Raises UsageError for a bad name or lifetime."""
-        profile = AuthorityProfile()
-        subject = _common_name(parse_authority_name(name))
-        end = end_of(now, lifetime or profile.lifetime)
-        return cls(_self_sign(profile, None, subject, key, now, end), key)
+        return cls(_anchor(AuthorityProfile(), name, key, now, lifetime), key)
+
+    @classmethod
+    def create_below_root(
+        cls, name: str, root_key: PrivateKey, key: PrivateKey, *, now: datetime, lifetime: timedelta | None = None
+    ) -> CertificateAuthority:
+        """A root of this name, and the authority below it that signs from then on; both end on the same day.
+
+        Raises UsageError for a bad name or lifetime.
+        """
+        below = parse_authority_name(f"{name} Issuing")
+        root = _anchor(RootProfile(), name, root_key, now, lifetime)
+        above = root.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+        end, profile = root.not_valid_after_utc, IntermediateProfile()
+        builder = _builder(profile, None, _common_name(below), key.public_key(), now, end, above)
+        return cls(_sign(builder.issuer_name(root.subject), root_key), key, root)
 
     def issue(
         self,
@@ -83,6 +108,11 @@ class CertificateAuthority:
             raise StateError(
                 f"the authority has ended on {end:%Y-%m-%d}: move its folder away and make another with `init`"
             )
+
+    @property
+    def authority_key_identifier(self) -> x509.AuthorityKeyIdentifier:
+        """What certificates and lists signed here say of who signed them (RFC 5280 4.2.1.1, 5.2.1)."""
+        return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(self._key_identifier)
 
     @property
     def _key_identifier(self) -> x509.SubjectKeyIdentifier:
@@ -128,6 +158,13 @@ def end_of(now: datetime, lifetime: timedelta) -> datetime:
 
 def _common_name(text: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+
+
+def _anchor(
+    profile: AuthorityProfile, name: str, key: PrivateKey, now: datetime, lifetime: timedelta | None
+) -> x509.Certificate:
+    end = end_of(now, lifetime or profile.lifetime)
+    return _self_sign(profile, None, _common_name(parse_authority_name(name)), key, now, end)
 
 
 def _self_sign(

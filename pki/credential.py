@@ -3,6 +3,7 @@
     FOLDER/tls.crt   the chain, leaf first, without the trust anchor
     FOLDER/tls.key   the private key, PKCS#8, 0600
     FOLDER/ca.crt    the trust bundle
+    FOLDER/ca.crl    where there are any: the revocation lists of its authorities
 
 The names are those of Kubernetes' `kubernetes.io/tls` secrets; `pki.folder` says how the three change
 together. Also read: `cert.pem` and `key.pem`, one self-signed certificate that is its own authority.
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from pki.crl import parse_lists
 from pki.errors import CredentialError, TrustError
 from pki.files import PRIVATE_FILE, PUBLIC_FILE, read_private
 from pki.folder import Content, current_version, publish, resolve
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
     from cryptography import x509
 
-CERTIFICATE, KEY, TRUST = "tls.crt", "tls.key", "ca.crt"
+CERTIFICATE, KEY, TRUST, LISTS = "tls.crt", "tls.key", "ca.crt", "ca.crl"
 # What `handclasp-pki self-signed` and many tools beside it write.
 PLAIN_CERTIFICATE, PLAIN_KEY = "cert.pem", "key.pem"
 
@@ -43,11 +45,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class CredentialPaths:
-    """The three files of a credential folder, all of one version. `trust` may be the certificate itself."""
+    """The files of a credential folder, all of one version. `trust` may be the certificate itself.
+
+    `lists` need not be there.
+    """
 
     certificate: Path
     key: Path
     trust: Path
+    lists: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,20 +131,20 @@ def load_folder(folder: Path) -> tuple[Credential, TrustBundle]:
     Raises CredentialError, InsecurePermissions, TrustError.
     """
 
-    def read() -> tuple[Credential, TrustBundle]:
+    return _settled(lambda: _read_folder(folder, locate(folder)))
+
+
+def load_folder_with_lists(
+    folder: Path,
+) -> tuple[Credential, TrustBundle, tuple[x509.CertificateRevocationList, ...]]:
+    """`load_folder`, and the revocation lists beside it, all of one version; the lists are not verified yet.
+
+    None where there is no `ca.crl`. Raises TrustError, its `path` set, for one that cannot be read.
+    """
+
+    def read() -> tuple[Credential, TrustBundle, tuple[x509.CertificateRevocationList, ...]]:
         paths = locate(folder)
-        credential = _read_pair(folder, paths)
-        if paths.trust != paths.certificate:
-            return credential, TrustBundle.load(paths.trust)
-        # Only a certificate that signed itself may vouch for itself.
-        if credential.leaf.issuer != credential.leaf.subject:
-            message = f"{folder} holds no {TRUST}: put the certificate of the authority there"
-            raise TrustError(message, path=folder / TRUST)
-        try:
-            return credential, TrustBundle((credential.leaf,))
-        except TrustError as error:
-            message = f"{folder} holds no {TRUST}, and its certificate is no authority of its own"
-            raise TrustError(message, path=folder / TRUST) from error
+        return *_read_folder(folder, paths), _read_lists(paths.lists)
 
     return _settled(read)
 
@@ -150,12 +156,14 @@ def locate(folder: Path) -> CredentialPaths:
             message = f"the credential folder {folder} does not exist: make one with `handclasp-pki issue`"
             raise CredentialError(message, path=folder)
         version = current_version(folder)
-        certificate, key, trust = (resolve(folder, name, version=version) for name in (CERTIFICATE, KEY, TRUST))
+        certificate, key, trust, lists = (
+            resolve(folder, name, version=version) for name in (CERTIFICATE, KEY, TRUST, LISTS)
+        )
         if certificate.exists():
-            return CredentialPaths(certificate, key, trust)
+            return CredentialPaths(certificate, key, trust, lists)
         plain = folder / PLAIN_CERTIFICATE
         if plain.exists():
-            return CredentialPaths(plain, folder / PLAIN_KEY, trust if trust.exists() else plain)
+            return CredentialPaths(plain, folder / PLAIN_KEY, trust if trust.exists() else plain, lists)
     except OSError as error:
         message = f"the credential folder {folder} cannot be read: {error.strerror}"
         raise CredentialError(message, path=folder) from error
@@ -170,6 +178,32 @@ def is_occupied(folder: Path) -> bool:
     except OSError as error:
         message = f"the credential folder {folder} cannot be read: {error.strerror}"
         raise CredentialError(message, path=folder) from error
+
+
+def _read_folder(folder: Path, paths: CredentialPaths) -> tuple[Credential, TrustBundle]:
+    credential = _read_pair(folder, paths)
+    if paths.trust != paths.certificate:
+        return credential, TrustBundle.load(paths.trust)
+    # Only a certificate that signed itself may vouch for itself.
+    if credential.leaf.issuer != credential.leaf.subject:
+        message = f"{folder} holds no {TRUST}: put the certificate of the authority there"
+        raise TrustError(message, path=folder / TRUST)
+    try:
+        return credential, TrustBundle((credential.leaf,))
+    except TrustError as error:
+        message = f"{folder} holds no {TRUST}, and its certificate is no authority of its own"
+        raise TrustError(message, path=folder / TRUST) from error
+
+
+def _read_lists(path: Path) -> tuple[x509.CertificateRevocationList, ...]:
+    try:
+        return parse_lists(path.read_bytes())
+    except FileNotFoundError:
+        return ()
+    except OSError as error:
+        raise TrustError(f"the revocation list {path} cannot be read: {error.strerror}", path=path) from error
+    except ValueError as error:
+        raise TrustError(f"the revocation list {path} cannot be used: {error}", path=path) from error
 
 
 def _read_pair(folder: Path, paths: CredentialPaths) -> Credential:

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
 if TYPE_CHECKING:
     from pki.pem import PrivateKey
@@ -58,3 +58,15 @@ def signature_hash(key: PrivateKey) -> hashes.SHA256 | hashes.SHA384 | hashes.SH
     if isinstance(key, ed25519.Ed25519PrivateKey):
         return None
     return _HASHES.get(describe_key(key.public_key()), hashes.SHA256())
+
+
+def sign(key: PrivateKey, data: bytes) -> bytes:
+    """The signature of `data` as certificates and revocation lists have it, by the algorithm of `signature_hash`."""
+    algorithm = signature_hash(key)
+    if isinstance(key, ec.EllipticCurvePrivateKey):
+        assert algorithm is not None
+        return key.sign(data, ec.ECDSA(algorithm))
+    if isinstance(key, rsa.RSAPrivateKey):
+        assert algorithm is not None
+        return key.sign(data, padding.PKCS1v15(), algorithm)
+    return key.sign(data)

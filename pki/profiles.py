@@ -48,6 +48,8 @@ class Profile:
     purposes: tuple[Purpose, ...] = ()
     key_usage: tuple[str, ...] = ("digital_signature",)
     authority: bool = False
+    path_length: int | None = None
+    """How many authorities may stand between this one and a leaf (RFC 5280 4.2.1.9): 0 signs leaves alone."""
 
     def extensions(
         self, names: Names | None, key: PublicKey, issuer: x509.SubjectKeyIdentifier | None
@@ -57,8 +59,7 @@ class Profile:
         `issuer` is the signer's subject key identifier, None where the certificate signs itself.
         """
         own = x509.SubjectKeyIdentifier.from_public_key(key)
-        # pathlen 0: an authority of ours signs leaves, never another authority.
-        yield x509.BasicConstraints(ca=self.authority, path_length=0 if self.authority else None), True
+        yield x509.BasicConstraints(ca=self.authority, path_length=self.path_length), True
         yield x509.KeyUsage(**(_NO_USAGE | dict.fromkeys(self.key_usage, True))), True
         if self.purposes:
             yield x509.ExtendedKeyUsage([purpose.value for purpose in self.purposes]), False
@@ -133,6 +134,22 @@ class AuthorityProfile(Profile):
     lifetime: timedelta = timedelta(days=3650)
     key_usage: tuple[str, ...] = ("key_cert_sign", "crl_sign")
     authority: bool = True
+    path_length: int | None = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RootProfile(AuthorityProfile):
+    """A trust anchor that signs one authority below it, and then leaves the machine."""
+
+    label: str = "root"
+    path_length: int | None = 1
+
+
+@dataclass(frozen=True, slots=True)
+class IntermediateProfile(AuthorityProfile):
+    """The authority below a root: signs leaves and revocation lists, and travels with the leaves that it signed."""
+
+    label: str = "intermediate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +161,7 @@ class SelfSignedProfile(Profile):
     purposes: tuple[Purpose, ...] = (Purpose.SERVER, Purpose.CLIENT)
     key_usage: tuple[str, ...] = ("digital_signature", "key_cert_sign", "crl_sign")
     authority: bool = True
+    path_length: int | None = 0
 
 
 # What can be issued, by the words of the command line and of the records.

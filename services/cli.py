@@ -12,7 +12,7 @@ from pki import shell
 from pki.errors import PKIError
 from services import logs
 from services.loading import AppNotFoundError
-from services.processes import run
+from services.processes import AuditLogError, run
 from services.settings import Settings, SettingsError
 from services.transport.context import TLSPolicy
 from services.transport.engine import LifespanFailureError, LifespanTimeoutError
@@ -35,7 +35,15 @@ Every option is also an environment variable (HANDCLASP_TLS_POLICY) and a key of
 """
 
 
-_EXPECTED = (SettingsError, AppNotFoundError, PKIError, BindError, LifespanFailureError, LifespanTimeoutError)
+_EXPECTED = (
+    AuditLogError,
+    SettingsError,
+    AppNotFoundError,
+    PKIError,
+    BindError,
+    LifespanFailureError,
+    LifespanTimeoutError,
+)
 
 
 def serve(
@@ -53,8 +61,22 @@ def serve(
     json_logs: Annotated[bool | None, typer.Option("--json-logs", help="Log JSON lines.")] = None,
     access_log: Annotated[bool | None, typer.Option(help="Log a line a request. [yes]")] = None,
     graceful_timeout: Annotated[
-        float | None, typer.Option(metavar="SECONDS", help="For requests in flight when the server stops. [30]")
+        str | None, typer.Option(metavar="TIME", help="For requests in flight when the server stops. [30s]")
     ] = None,
+    drain_timeout: Annotated[
+        str | None, typer.Option(metavar="TIME", help="For requests in flight on a connection that is drained. [30s]")
+    ] = None,
+    crl: Annotated[
+        str | None, typer.Option(metavar="require|use-if-present", help="Whether ca.crl must be there.")
+    ] = None,
+    recycle_after: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Drain connections that met an earlier certificate. [never]")
+    ] = None,
+    server_name: Annotated[
+        list[str] | None, typer.Option(metavar="HOST", help="Repeatable: other hosts are answered 421. [all]")
+    ] = None,
+    audit_log: Annotated[str | None, typer.Option(metavar="FILE", help="JSON lines; - is stderr.")] = None,
+    max_requests: Annotated[int | None, typer.Option(metavar="N", help="Replace a worker after N. [never]")] = None,
     version: shell.VersionOption = False,  # noqa: ARG001 - its callback answers
 ) -> None:
     spoken = {
@@ -66,6 +88,12 @@ def serve(
         "json_logs": json_logs,
         "access_log": access_log,
         "graceful_timeout": graceful_timeout,
+        "drain_timeout": drain_timeout,
+        "crl": crl,
+        "recycle_after": recycle_after,
+        "server_names": tuple(server_name or ()) or None,
+        "audit_log": audit_log,
+        "max_requests": max_requests,
     }
     settings = Settings.read(**{name: value for name, value in spoken.items() if value is not None})
     logs.configure(json=settings.json_logs)

@@ -46,7 +46,7 @@ def access(scope: Any, status: int | None, seconds: float) -> None:
     websocket = scope["type"] == "websocket"
     _access.info(
         "request",
-        method="GET" if websocket else scope["method"],
+        method="GET" if websocket else printable(scope["method"].encode("latin-1", "replace")),
         path=printable(scope["raw_path"]),
         status=status,
         protocol=("WebSocket over HTTP/" if websocket else "HTTP/") + scope["http_version"],

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from pki.identity import Identity
@@ -12,6 +13,17 @@ if TYPE_CHECKING:
 
 class NoPeerError(LookupError):
     """`current_peer()` was called where no request of a Handclasp connection is being answered."""
+
+
+class PathCertificate(NamedTuple):
+    """One certificate of the path that was verified, as far as judging it again needs it."""
+
+    sha256: bytes
+    """Of the certificate."""
+    serial: int
+    not_after: datetime
+    issuer_key: bytes | None
+    """SHA-256 of the public key that signed it; None for the trust anchor, which nobody here vouches for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +49,10 @@ class Peer:
     """Host and port that the connection came from."""
     generation: int
     """The Snapshot that judged the handshake."""
+    since: datetime = field(default_factory=lambda: datetime.now(UTC))
+    """When the handshake was done."""
+    path: tuple[PathCertificate, ...] = field(default=(), repr=False)
+    """`chain`, as `verdict` reads it."""
 
     def __str__(self) -> str:
         return self.identity.name

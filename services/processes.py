@@ -4,38 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import multiprocessing
 import os
+import random
 import signal
 import sys
-import time
-from multiprocessing.connection import wait
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from pki.errors import PKIError
 from services import logs
+from services.audit import open_audit
 from services.loading import AppNotFoundError, load_app
+from services.supervisor import Supervisor, Word
 from services.transport.engine import LifespanFailureError, LifespanTimeoutError
 from services.transport.sockets import Address, listen
 from services.transport.source import CredentialSource
-from services.transport.worker import Stop, serve
+from services.transport.worker import Stop, Terms, serve
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Coroutine, Sequence
     from multiprocessing.connection import Connection as Pipe
-    from multiprocessing.context import SpawnProcess
-    from types import FrameType
 
     from services.settings import Settings
     from services.transport.snapshot import Snapshot
 
 log = structlog.get_logger("handclasp.processes")
 
-_QUICK_DEATH = 1.0
-"""Seconds: a worker that lived no longer is replaced after as long a pause, lest a broken machine spins."""
+
+class AuditLogError(OSError):
+    """The audit log cannot be written; the message names the file."""
 
 
 def run(settings: Settings, announce: Callable[[Snapshot, Sequence[Address]], None]) -> int:
@@ -44,28 +44,29 @@ def run(settings: Settings, announce: Callable[[Snapshot, Sequence[Address]], No
     Everything that can be wrong is found before a socket listens.
 
     Raises:
-        AppNotFoundError, BindError, PKIError: what the message says.
+        AppNotFoundError, AuditLogError, BindError, PKIError: what the message says.
     """
     app = load_app(settings.app)
-    source = CredentialSource(settings.credential, settings.listener(), settings.tls_policy)
+    source = CredentialSource(settings.credential, settings.listener(), settings.trust_rules())
+    terms = _terms(settings)
     sockets = [sock for bind in settings.bind for sock in listen(Address.parse(bind))]
     addresses = _reachable(settings, sockets)
 
     def ready() -> None:
         announce(source.snapshot, addresses)
 
-    if settings.workers == 1:
+    if settings.workers == 1 and settings.max_requests is None:
+        source.audit = terms.audit
         stop = Stop()
 
         async def main() -> bool:
             stop.on_signals(signal.SIGINT, signal.SIGTERM)
-            return await serve(
-                app, settings.listener(), source, sockets, stop=stop, access=_access(settings), ready=ready
-            )
+            asyncio.get_running_loop().add_signal_handler(signal.SIGUSR2, _no_rolling_restart)
+            return await serve(app, settings.listener(), source, sockets, stop=stop, terms=terms, ready=ready)
 
         _run(main())
         return 0
-    return _Supervisor(settings, sockets, ready).run()
+    return Supervisor(partial(_work, settings, sockets), settings.workers, ready).run()
 
 
 def _reachable(settings: Settings, sockets: Sequence[socket.socket]) -> list[Address]:
@@ -75,8 +76,24 @@ def _reachable(settings: Settings, sockets: Sequence[socket.socket]) -> list[Add
     return [Address(address.host, address.port or next(ports)) for address in asked]
 
 
-def _access(settings: Settings) -> Callable[[Any, int | None, float], None] | None:
-    return logs.access if settings.access_log else None
+def _terms(settings: Settings) -> Terms:
+    try:
+        audit = open_audit(settings.audit_log)
+    except OSError as error:
+        raise AuditLogError(f"the audit log {settings.audit_log} cannot be written: {error.strerror}") from error
+    limit = settings.max_requests
+    return Terms(
+        limits=settings.limits(),
+        admission=settings.admission(),
+        audit=audit,
+        access=logs.access if settings.access_log else None,
+        # Not all of them at the same moment.
+        max_requests=None if limit is None else limit + random.randrange(limit // 10 + 1),  # noqa: S311 - no secret
+    )
+
+
+def _no_rolling_restart() -> None:
+    log.warning("SIGUSR2 restarts workers one by one, and there is one: use --workers 2 or more")
 
 
 def _settle() -> None:
@@ -112,6 +129,7 @@ def _work(settings: Settings, sockets: list[socket.socket], pipe: Pipe) -> None:
     """Be one worker. The pipe tells the parent that we are ready, and tells us when the parent is gone."""
     logs.configure(json=settings.json_logs)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent alone decides
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     stop = Stop()
 
     async def main() -> bool:
@@ -124,94 +142,22 @@ def _work(settings: Settings, sockets: list[socket.socket], pipe: Pipe) -> None:
 
         loop.add_reader(pipe.fileno(), parent_gone)
         return await serve(
-            app, config, source, sockets, stop=stop, access=_access(settings), ready=lambda: pipe.send("ready")
+            app,
+            config,
+            source,
+            sockets,
+            stop=stop,
+            terms=terms,
+            ready=lambda: pipe.send(Word.READY),
+            retire=lambda: pipe.send(Word.RETIRE),
         )
 
     try:
         config = settings.listener()
-        source = CredentialSource(settings.credential, config, settings.tls_policy)
+        terms = _terms(settings)
+        source = CredentialSource(settings.credential, config, settings.trust_rules(), terms.audit)
         app = load_app(settings.app)
         _run(main())
-    except (PKIError, AppNotFoundError, LifespanFailureError, LifespanTimeoutError) as error:
+    except (PKIError, AppNotFoundError, AuditLogError, LifespanFailureError, LifespanTimeoutError) as error:
         log.error("worker cannot serve", reason=str(error))  # noqa: TRY400 - the reason is all there is to say
         sys.exit(1)
-
-
-class _Supervisor:
-    """Keeps the workers: starts them, tells them to stop, replaces one that died."""
-
-    def __init__(self, settings: Settings, sockets: list[socket.socket], ready: Callable[[], None]) -> None:
-        self._settings = settings
-        self._sockets = sockets
-        self._ready = ready
-        self._context = multiprocessing.get_context("spawn")
-        self._workers: dict[SpawnProcess, Pipe] = {}
-        self._born: dict[SpawnProcess, float] = {}
-        self._unready: set[SpawnProcess] = set()
-        self._announced = False
-        self._stopping = False
-
-    def run(self) -> int:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._stop)
-        for _ in range(self._settings.workers):
-            self._start()
-        failed = False
-        while self._workers:
-            for found in wait([w.sentinel for w in self._workers] + [self._workers[w] for w in self._unready]):
-                worker = self._of(found)
-                if worker is None:
-                    continue
-                if worker.exitcode is None and worker in self._unready and self._workers[worker].poll():
-                    self._hear(worker)
-                elif not worker.is_alive():
-                    failed |= self._bury(worker)
-        return 1 if failed else 0
-
-    def _start(self) -> None:
-        ours, theirs = self._context.Pipe()
-        worker = self._context.Process(target=_work, args=(self._settings, self._sockets, theirs))
-        worker.start()
-        theirs.close()
-        self._workers[worker] = ours
-        self._born[worker] = time.monotonic()
-        self._unready.add(worker)
-        if self._stopping:  # a signal came while it was being started
-            worker.terminate()
-
-    def _of(self, found: Any) -> SpawnProcess | None:
-        return next((w for w, pipe in self._workers.items() if found in (w.sentinel, pipe)), None)
-
-    def _hear(self, worker: SpawnProcess) -> None:
-        try:
-            self._workers[worker].recv()
-        except EOFError:  # it died before it was ready: its sentinel is next
-            worker.join()
-            return
-        self._unready.discard(worker)
-        if not self._unready and not self._announced:
-            self._announced = True
-            self._ready()
-
-    def _bury(self, worker: SpawnProcess) -> bool:
-        """Take leave of a worker that has ended; return whether the server has failed with it."""
-        self._workers.pop(worker).close()
-        lived = time.monotonic() - self._born.pop(worker)
-        never_ready = worker in self._unready
-        self._unready.discard(worker)
-        if self._stopping:
-            # One that was still starting had no handler yet, and died of the signal itself.
-            return worker.exitcode not in ((0, -signal.SIGTERM) if never_ready else (0,))
-        log.error("worker died", pid=worker.pid, exitcode=worker.exitcode, lived_seconds=round(lived, 1))
-        if never_ready and not self._announced:
-            self._stop()
-            return True
-        if lived < _QUICK_DEATH:
-            time.sleep(_QUICK_DEATH)
-        self._start()
-        return False
-
-    def _stop(self, number: int = signal.SIGTERM, frame: FrameType | None = None) -> None:  # noqa: ARG002 - a handler's
-        self._stopping = True
-        for worker in self._workers:
-            worker.terminate()

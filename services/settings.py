@@ -7,8 +7,9 @@ The same names everywhere: `--tls-policy`, `HANDCLASP_TLS_POLICY`, `tls_policy` 
 from __future__ import annotations
 
 import ssl
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_settings import (
@@ -20,10 +21,15 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from pki.durations import parse_duration
+from pki.errors import UsageError
 from services.logs import EngineLogger
+from services.transport.admission import Admission, server_names
 from services.transport.context import TLSPolicy
 from services.transport.engine import Config
+from services.transport.limits import Limits
 from services.transport.sockets import BACKLOG, Address, BindError
+from services.transport.source import TrustRules
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -51,6 +57,19 @@ def _split(value: Any) -> Any:
     return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
 
+def _seconds(value: Any) -> Any:
+    """`30s`, `5m` and `24h` as well as a number of seconds."""
+    if isinstance(value, str) and value[-1:].isalpha():
+        try:
+            return parse_duration(value).total_seconds()
+        except UsageError as error:
+            raise ValueError(str(error)) from None
+    return value
+
+
+Seconds = Annotated[float, BeforeValidator(_seconds)]
+
+
 class Settings(BaseSettings):
     """Everything that `handclasp-serve` can be told."""
 
@@ -76,12 +95,42 @@ class Settings(BaseSettings):
     json_logs: bool = False
     access_log: bool = True
     """Write a line a request."""
-    handshake_timeout: float = Field(10.0, gt=0, le=600)
+    handshake_timeout: Seconds = Field(10.0, gt=0, le=600)
     """Seconds from the TCP connection to the end of the TLS handshake."""
-    keep_alive_timeout: float = Field(60.0, gt=0)
+    keep_alive_timeout: Seconds = Field(60.0, gt=0)
     """Seconds that a connection without a request is kept open."""
-    graceful_timeout: float = Field(30.0, ge=0)
+    header_timeout: Seconds = Field(10.0, gt=0)
+    """Seconds from the first byte of an HTTP/1.1 request's head to its last; then 408."""
+    stall_timeout: Seconds = Field(60.0, gt=0)
+    """Seconds that a client may take nothing of what is owed to it (a window of zero, a socket that is not read)."""
+    graceful_timeout: Seconds = Field(30.0, ge=0)
     """Seconds that requests in flight have to end when the server stops."""
+    drain_timeout: Seconds = Field(30.0, ge=0)
+    """Seconds that requests in flight have to end on a connection that is drained."""
+    crl: Literal["use-if-present", "require"] = "use-if-present"
+    """Whether a client's authority must have a revocation list in the folder's `ca.crl`. One that is there counts."""
+    recycle_after: Seconds | None = Field(None, gt=0)
+    """Age from which connections are drained that met an earlier certificate of the server's. None: never."""
+    audit_log: str | None = None
+    """A file for JSON lines of who came, who was refused and what changed; `-` is stderr."""
+    server_names: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = ()
+    """The host names that are served here: others are answered 421. None: all."""
+    max_connections: int = Field(10_000, ge=1)
+    """Connections of one process; those beyond are closed unheard."""
+    max_connections_per_identity: int = Field(1_000, ge=1)
+    """Connections of one caller with one process; those beyond get GOAWAY, or 503."""
+    max_handshakes: int = Field(1_000, ge=1)
+    """Handshakes under way at once: the oldest makes room."""
+    max_streams: int = Field(100, ge=1, le=10_000)
+    """Requests at once on an HTTP/2 connection; those beyond are refused (REFUSED_STREAM)."""
+    max_header_fields: int = Field(100, ge=1)
+    """Fields of one request; then 431."""
+    max_header_bytes: int = Field(32_768, ge=1_024, le=1_048_576)
+    """Bytes of one request's head; then 431, or GOAWAY over HTTP/2."""
+    max_body: int | None = Field(None, ge=0)
+    """Bytes of one request's body; then 413. None: as large as the application reads."""
+    max_requests: int | None = Field(None, ge=1)
+    """Requests after which a worker is replaced by a new one (each waits up to a tenth more). None: never."""
 
     @classmethod
     def settings_customise_sources(
@@ -138,8 +187,31 @@ class Settings(BaseSettings):
         config.ssl_handshake_timeout = self.handshake_timeout
         config.keep_alive_timeout = self.keep_alive_timeout
         config.graceful_timeout = self.graceful_timeout
+        config.h2_max_concurrent_streams = self.max_streams
+        config.h2_max_header_list_size = self.max_header_bytes
+        config.h11_max_incomplete_size = self.max_header_bytes
         config.keep_alive_max_requests = 2**31  # no request is lost to a count; shut_down() lowers it
         config.include_server_header = False
         config.accesslog = "-" if self.access_log else None
         config.logger_class = EngineLogger
         return config
+
+    def limits(self) -> Limits:
+        """What connections are held to."""
+        return Limits(
+            max_connections=self.max_connections,
+            max_connections_per_identity=self.max_connections_per_identity,
+            max_handshakes=self.max_handshakes,
+            header_timeout=self.header_timeout,
+            stall_timeout=self.stall_timeout,
+            drain_timeout=self.drain_timeout,
+        )
+
+    def admission(self) -> Admission:
+        """What requests are held to."""
+        return Admission(server_names(self.server_names), self.max_header_fields, self.max_body)
+
+    def trust_rules(self) -> TrustRules:
+        """What is asked of the credential folder."""
+        recycle = None if self.recycle_after is None else timedelta(seconds=self.recycle_after)
+        return TrustRules(self.tls_policy, require_crl=self.crl == "require", recycle_after=recycle)

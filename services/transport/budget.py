@@ -19,3 +19,7 @@ class Budget:
         self._left = min(self._burst, self._left + (now - self._since) * self._rate) - 1
         self._since = now
         return self._left >= 0
+
+    def earn(self) -> None:
+        """Give one back."""
+        self._left = min(self._burst, self._left + 1)

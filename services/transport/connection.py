@@ -1,7 +1,6 @@
-"""Bytes <-> TLS <-> HTTP: one object a connection, on asyncio's plain transport.
+"""Bytes <-> TLS <-> HTTP: one object a connection, on asyncio's plain transport, from the end of its handshake.
 
-The handshake runs in memory (pyOpenSSL), under the context of the Snapshot that was current when the connection was
-accepted. Once it is done the peer is made, once, and the plaintext goes to the protocol that ALPN chose.
+The peer is made, once, before: the plaintext goes to the protocol that ALPN chose.
 """
 
 from __future__ import annotations
@@ -9,50 +8,30 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from contextlib import suppress
-from enum import Enum, auto
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
-from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 
-from services.peer import Peer
-from services.transport.context import Judgement, NoCommonProtocolError, reason_of
+from services.transport.context import reason_of
 from services.transport.extension import tls_extension
 from services.transport.http1 import HTTP1
 from services.transport.http2 import HTTP2
+from services.transport.linger import Linger
+from services.transport.verdict import Action, verdict
+from services.transport.wire import RECORD, endpoint, flush
 
 if TYPE_CHECKING:
-    from cryptography import x509
-
-    from pki.identity import Identity
+    from services.peer import Peer
     from services.transport.listener import Listener
     from services.transport.snapshot import Snapshot
 
 log = structlog.get_logger("handclasp.transport")
 
-_RECORD = 16_384
-"""The most plaintext that one TLS record holds (RFC 8446 section 5.1)."""
 
-_LINGER = 2.0
-"""Seconds that a closed connection goes on reading, to throw away: closing a socket with unread input makes the kernel
-send a reset, and the reset overtakes the alert or the response that was sent last."""
-
-_LAST_HANDSHAKE = 2.0
-"""Seconds that a handshake under way has left when the process is stopping."""
-
-_STALL = 30.0
-"""Seconds without a byte taken by a peer that we have closed on and still owe bytes, before it is cut off."""
-
-_PLAIN_HTTP_ANSWER = (
-    b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\nconnection: close\r\ncontent-length: 45\r\n\r\n"
-    b"This port speaks TLS: ask for https, not http"
-)
-
-
-_JUDGED = Judgement()
-"""In the place of a connection's own, once it has served."""
+_LAST_WORDS = 0.5
+"""Seconds that a connection which is cut has for its last responses."""
 
 
 class HTTPProtocol(Protocol):
@@ -64,8 +43,20 @@ class HTTPProtocol(Protocol):
     def writable(self) -> None:
         """The peer has taken what was owed to it: send on."""
 
-    def shut_down(self) -> None:
-        """Lose no request, begin no more than those on their way, then close the connection."""
+    def shut_down(self, *, late: bool) -> None:
+        """Lose no request, begin no more than those on their way, then close the connection.
+
+        `late`: a request may be on its way though none is seen yet.
+        """
+
+    def cut(self) -> None:
+        """Answer 401 where nothing was answered yet, then end."""
+
+    def find_stalled(self, since: float) -> str | None:
+        """What the peer has let stand still since this moment of the loop's clock; None where it has not."""
+
+    def calm_down(self, reason: str) -> None:
+        """The peer has broken a limit: tell it, then end."""
 
     def finish(self) -> None:
         """There is no more time: say what was seen, and end."""
@@ -74,104 +65,102 @@ class HTTPProtocol(Protocol):
         """The connection is gone: tell the applications."""
 
 
-class _State(Enum):
-    HANDSHAKE = auto()
-    OPEN = auto()
-    CLOSING = auto()  # what we had to say is said; input is thrown away
-    CLOSED = auto()
-
-
 class Connection(asyncio.Protocol):
-    """One client's connection, from the first byte of its ClientHello to the last of ours."""
+    """One verified caller's connection. It is open until it has handed its transport on, or lost it."""
 
     __slots__ = (
+        "_away",
+        "_cut",
         "_drained",
+        "_good_until",
         "_http",
         "_idle_since",
-        "_judgement",
+        "_judged",
         "_listener",
-        "_progress",
-        "_snapshot",
-        "_state",
+        "_open",
+        "_owed",
         "_timer",
         "_tls",
         "_transport",
         "extension",
+        "over_limit",
         "peer",
+        "requests",
         "writing_paused",
     )
 
     peer: Peer
-    """The verified caller; set when the handshake is done, before any byte reaches a protocol."""
+    """The verified caller, the same object for all of its requests here."""
     extension: dict[str, Any]
     """The ASGI TLS extension of this connection."""
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(
+        self, tls: Any, transport: asyncio.Transport, listener: Listener, peer: Peer, snapshot: Snapshot
+    ) -> None:
+        self._tls = tls
+        self._transport = transport
         self._listener = listener
-        self._state = _State.HANDSHAKE
-        self._judgement = Judgement()
+        self._judged = snapshot
+        self._good_until = peer.since
+        self._owed = 0, 0.0
+        self._away: asyncio.TimerHandle | None = None
+        self._cut = False
+        self.peer = peer
+        self.requests = 0
+        self.over_limit = False
+        self.extension = tls_extension(peer, snapshot.server_cert)
+        self._open = False
         self._http: HTTPProtocol | None = None
         self._drained: deque[asyncio.Future[None]] = deque()
         self._idle_since: float | None = None
-        self._progress = 0, 0.0
         self.writing_paused = False
+
+    def open(self) -> None:
+        """Take the transport over from the handshake, and read what the client has sent behind it."""
+        self._open = True
+        self._transport.set_protocol(self)
+        self._transport.set_write_buffer_limits(high=4 * RECORD)
+        loop = self._listener.loop
+        self._idle_since = loop.time()
+        self._timer = loop.call_later(self._listener.config.keep_alive_timeout, self._look)
+        self._listener.audit.connection_opened(self.peer)
+        protocol = HTTP2 if self.peer.alpn == "h2" else HTTP1
+        self._http = protocol(self, self._listener, endpoint(self._transport, "sockname"))
+        if self._listener.draining:
+            self._http.shut_down(late=True)
+        if not self._listener.welcome(self):
+            self.over_limit = True
+            self._http.calm_down("too many connections of one identity")
+        if self.is_vouched():  # trust may have changed since the handshake began
+            self._read()
 
     # What the event loop calls.
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
-        self._listener.connections.add(self)
-        self._snapshot: Snapshot = self._listener.source.snapshot
-        self._tls = SSL.Connection(self._snapshot.context)
-        self._tls.set_accept_state()
-        self._tls.set_app_data(self._judgement)
-        self._timer = self._listener.loop.call_later(
-            self._listener.config.ssl_handshake_timeout, self._handshake_timed_out
-        )
-
     def data_received(self, data: bytes) -> None:
-        if self._state is _State.HANDSHAKE:
-            self._tls.bio_write(data)
-            if self._handshake():
-                self._read()
-        elif self._state is _State.OPEN:
-            self._tls.bio_write(data)
-            self._read()
+        self._tls.bio_write(data)
+        self._read()
 
     def pause_writing(self) -> None:
         self.writing_paused = True
 
     def resume_writing(self) -> None:
         self.writing_paused = False
-        while self._drained:
-            waiter = self._drained.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
-        if self._http is not None and self._state is _State.OPEN:
+        self._owed = 0, 0.0
+        self._release()
+        if self._http is not None:
             self._http.writable()
 
     def eof_received(self) -> bool:
-        if self._state is not _State.OPEN:
-            return False  # asyncio closes the transport
         self._peer_ended()
+        if not self.unsent:
+            return False
         self._linger()
-        return True  # we close it: asyncio would wait without end for a peer that takes nothing
+        return True  # the linger closes it: asyncio would wait without end for a peer that takes nothing
 
     def connection_lost(self, _: Exception | None) -> None:
-        was = self._state
-        self._state = _State.CLOSED
-        self._timer.cancel()
+        self._leave()
+        self._peer_ended()
         self._listener.remove(self)
-        while self._drained:
-            waiter = self._drained.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
-        if was is _State.HANDSHAKE:
-            self._refused("the client closed the connection during the handshake")
-        if self._http is not None:
-            self._http.lost()
-            self._http = None
-        del self._tls  # the context's callbacks hold on to it: free OpenSSL's memory now, not when cycles are collected
 
     # What the protocols call.
 
@@ -184,7 +173,7 @@ class Connection(asyncio.Protocol):
         except SSL.Error as error:
             self._broken(error)
             return
-        self._flush(len(data))
+        flush(self._tls, self._transport, len(data))
 
     async def drain(self) -> None:
         """Wait until the peer has taken enough of what was sent, or is gone."""
@@ -201,7 +190,7 @@ class Connection(asyncio.Protocol):
     @property
     def is_open(self) -> bool:
         """Whether what is sent can still reach the peer. A transport may know that it cannot, and not yet have said."""
-        return self._state is _State.OPEN and not self._transport.is_closing()
+        return self._open and not self._transport.is_closing()
 
     def pause_reading(self) -> None:
         """Read no more from the peer until `resume_reading`: back-pressure, down to its TCP window."""
@@ -218,115 +207,89 @@ class Connection(asyncio.Protocol):
 
     def close(self) -> None:
         """Say goodbye (close_notify), let what was sent reach the peer, then close."""
-        if self._state is not _State.OPEN:
+        if not self._open:
             return
         with suppress(SSL.Error):  # after a fatal error there is nobody to say goodbye to
             self._tls.shutdown()
-        self._flush()
+        flush(self._tls, self._transport)
         self._linger()
 
     def cut_short(self) -> None:
         """Let what was sent reach the peer, then close without a close_notify: something is missing behind it."""
-        if self._state is _State.OPEN:
+        if self._open:
             self._linger()
 
     def abort(self) -> None:
         """End the connection at once, whatever is on its way."""
         self._transport.abort()
 
+    # Trust.
+
+    def is_vouched(self) -> bool:
+        """Whether the caller may be answered under the trust of this moment. Where not, the connection is cut by now.
+
+        Asked at each request and each message of a WebSocket, and of every connection on each new Snapshot: it costs
+        two comparisons while nothing has changed.
+        """
+        if self._cut:
+            return False
+        snapshot, now = self._listener.source.snapshot, datetime.now(UTC)
+        if snapshot is self._judged and now < self._good_until:
+            return True
+        found = verdict(self.peer, snapshot, now)
+        if found.action is Action.CUT:
+            self.cut(found.reason or "")
+            return False
+        self._judged, self._good_until = snapshot, found.until or self.peer.identity.not_after
+        if found.action is Action.DRAIN:
+            self.send_away(found.reason or "")
+        else:
+            self._look_again()
+        return True
+
+    def cut(self, reason: str) -> None:
+        """End it now: what was not answered yet gets 401."""
+        if self._open and self._http is not None and not self._cut:
+            self._cut = True
+            self._listener.audit.connection_cut(self.peer, reason)
+            log.warning("connection cut", reason=reason, identity=self.peer.identity.name)
+            self._http.cut()
+            self._listener.loop.call_later(_LAST_WORDS, self._finish_http)
+
+    def send_away(self, reason: str) -> None:
+        """Let what is under way go on for `drain_timeout` seconds, begin nothing new, then end."""
+        if self._http is not None and self._away is None:
+            self._listener.audit.connection_drained(self.peer, reason)
+            self._away = self._listener.loop.call_later(self._listener.limits.drain_timeout, self._finish_http)
+            self._http.shut_down(late=True)
+
+    def limit_broken(self, reason: str, status: int | None = None) -> None:
+        """Write down that the peer has broken a limit; `status` is what it was answered, if it was."""
+        if status is None:
+            self._listener.audit.connection_cut(self.peer, reason)
+            log.warning("connection ended", reason=reason, identity=self.peer.identity.name)
+        else:
+            self._listener.audit.request_refused(self.peer, reason, status)
+
     # What the worker calls.
 
     def shut_down(self) -> None:
         """End the connection without losing a request (RFC 9113 section 6.8, RFC 9112 section 9.6)."""
-        if self._state is _State.HANDSHAKE:
-            # A request may already be on its way behind the handshake: it is served. Who is silent is not waited for.
-            self._timer.cancel()
-            self._timer = self._listener.loop.call_later(_LAST_HANDSHAKE, self._handshake_timed_out)
-        elif self._state is _State.OPEN and self._http is not None:
-            self._http.shut_down()
+        if self._http is not None:
+            self._http.shut_down(late=True)
+
+    def judge(self) -> None:
+        """Trust has changed: see whether this caller may stay."""
+        self.is_vouched()
 
     def finish(self) -> None:
         """The time to end has run out: say so to the peer, then end at once, whatever is on its way."""
-        if self._state is _State.OPEN and self._http is not None:
-            self._http.finish()
+        self._finish_http()
         self.abort()
 
-    # The handshake.
-
-    def _handshake(self) -> bool:
-        try:
-            self._tls.do_handshake()
-        except SSL.WantReadError:
-            self._flush()
-            return False
-        except NoCommonProtocolError as error:
-            self._flush()
-            self._refused(str(error))
-            self._linger()
-            return False
-        except Exception as error:  # noqa: BLE001 - whatever a stranger's certificate does to a parser: refused
-            reason = self._judgement.reason or reason_of(error)
-            if reason in ("http request", "https proxy request"):
-                self._transport.write(_PLAIN_HTTP_ANSWER)
-                reason = "plain HTTP on a TLS port"
-            else:
-                self._flush()  # the alert that names the reason: asyncio's own TLS never sends it
-            self._refused(reason)
-            self._linger()
-            return False
-        self._flush()
-        self._timer.cancel()
-        if self._judgement.identity is None:  # OpenSSL was content, the callback was not asked: nobody was verified
-            self._refused("no certificate was verified")
-            self._linger()
-            return False
-        self._open(self._judgement.identity)
-        return True
-
-    def _open(self, identity: Identity) -> None:
-        tls, config = self._tls, self._listener.config
-        alpn = tls.get_alpn_proto_negotiated().decode("ascii") or None
-        chain = tls.get_verified_chain(as_cryptography=True) or []
-        address = self._transport.get_extra_info("peername")
-        self.peer = Peer(
-            identity=identity,
-            subject=chain[0].subject.rfc4514_string(),
-            chain=tuple(map(_pem, chain)),
-            tls_version=tls.get_protocol_version_name(),
-            cipher=tls.get_cipher_name() or "",
-            group=tls.get_group_name(),
-            alpn=alpn,
-            address=tuple(address[:2]) if isinstance(address, tuple) else None,
-            generation=self._snapshot.generation,
-        )
-        self._judgement = _JUDGED
-        tls.set_app_data(None)  # a second verification on this connection would fail: there is none (RFC 8740)
-        self.extension = tls_extension(self.peer, self._snapshot.server_cert)
-        self._state = _State.OPEN
-        self._transport.set_write_buffer_limits(high=4 * _RECORD)
-        self._idle_since = self._listener.loop.time()
-        self._timer = self._listener.loop.call_later(config.keep_alive_timeout, self._check_idle)
-        server = self._transport.get_extra_info("sockname")
-        local = tuple(server[:2]) if isinstance(server, tuple) else None
-        self._http = (HTTP2 if alpn == "h2" else HTTP1)(self, self._listener, local)
-        if self._listener.draining:
-            self._http.shut_down()
-
-    def _refused(self, reason: str) -> None:
-        certificate = self._judgement.certificate
-        address = self._transport.get_extra_info("peername")
-        log.warning(
-            "handshake refused",
-            reason=reason,
-            address=address[0] if isinstance(address, tuple) else None,
-            **(_presented(certificate) if certificate is not None else {}),
-        )
-
-    def _handshake_timed_out(self) -> None:
-        if self._state is _State.HANDSHAKE:
-            self._refused(f"no handshake within {self._listener.config.ssl_handshake_timeout:g} s")
-            self._state = _State.CLOSING
-            self.abort()
+    def _finish_http(self) -> None:
+        if self._open and self._http is not None:
+            self._http.finish()
 
     # Reading, writing, ending.
 
@@ -336,38 +299,28 @@ class Connection(asyncio.Protocol):
         receive = self._tls.recv
         try:
             while True:
-                chunks.append(receive(_RECORD))
+                chunks.append(receive(RECORD))
         except SSL.WantReadError:
             pass
         except SSL.Error as error:
             end = error
-        if chunks and self._http is not None:
+        if not chunks:
+            flush(self._tls, self._transport)  # what OpenSSL itself answers: an alert to a renegotiation, a KeyUpdate
+        elif self._http is not None:
             self._http.received(chunks[0] if len(chunks) == 1 else b"".join(chunks))
-        if end is not None and self._state is _State.OPEN:
+        if end is not None and self._open:
             if isinstance(end, SSL.ZeroReturnError):
                 self._peer_ended()
                 self.close()
             else:
                 self._broken(end)
 
-    def _flush(self, plaintext: int = 0) -> None:
-        """Hand OpenSSL's output to the transport, until there is none: one read a flush stalls large responses."""
-        size = plaintext + 64 * (1 + plaintext // _RECORD) + 1024
-        while True:
-            try:
-                data = self._tls.bio_read(size)
-            except SSL.WantReadError:
-                return
-            self._transport.write(data)
-            if len(data) < size:
-                return
-
     def _broken(self, error: SSL.Error) -> None:
         """The TLS stream is corrupt or was cut short: nothing more can be said on it but OpenSSL's alert."""
         if not isinstance(error, SSL.SysCallError):
             log.info("connection broken", reason=reason_of(error), identity=self.peer.identity.name)
         self._peer_ended()
-        self._flush()
+        flush(self._tls, self._transport)
         self._linger()
 
     def _peer_ended(self) -> None:
@@ -377,48 +330,70 @@ class Connection(asyncio.Protocol):
             http.lost()
 
     def _linger(self) -> None:
-        if self._state is _State.CLOSED:
+        """Nothing more will be said here: hand the transport on."""
+        if not self._open:
             return
-        self._state = _State.CLOSING
-        self._timer.cancel()
+        self._leave()
+        if self._http is not None:  # in the next turn of the loop: it may be the caller
+            http, self._http = self._http, None
+            self._listener.loop.call_soon(http.lost)
         if self._transport.is_closing():
-            return
-        self._transport.resume_reading()
-        if self._transport.can_write_eof():
-            self._transport.write_eof()
-        self._progress = self.unsent, self._listener.loop.time()
-        self._timer = self._listener.loop.call_later(_LINGER, self._end_linger)
+            return  # connection_lost is on its way
+        self._listener.replace(self, Linger(self._transport, self._listener))
 
-    def _end_linger(self) -> None:
-        unsent, now = self.unsent, self._listener.loop.time()
-        before, since = self._progress
-        if unsent < before:  # a slow reader, not a dead one
-            self._progress = unsent, now
-        elif unsent == 0 or now - since >= _STALL:
-            self._transport.abort()
-            return
-        self._timer = self._listener.loop.call_later(_LINGER, self._end_linger)
+    def _leave(self) -> None:
+        if self._open:
+            self._open = False
+            self._timer.cancel()
+            if self._away is not None:
+                self._away.cancel()
+            lived = datetime.now(UTC) - self.peer.since
+            self._listener.audit.connection_closed(self.peer, lived, self.requests)
+            self._listener.farewell(self)
+            self._release()
+            del self._tls  # the context's callbacks hold on to it: free OpenSSL's memory now, not with the next cycles
 
-    def _check_idle(self) -> None:
-        if self._state is not _State.OPEN or self._http is None:
+    def _release(self) -> None:
+        """Let go who waits in `drain`."""
+        while self._drained:
+            waiter = self._drained.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def _look(self) -> None:
+        """What time alone changes: trust that ends, an idle connection, a peer that takes nothing."""
+        if self._http is None or not self.is_vouched():
             return
-        loop, patience = self._listener.loop, self._listener.config.keep_alive_timeout
+        loop, config = self._listener.loop, self._listener.config
         idle = 0.0 if self._idle_since is None else loop.time() - self._idle_since
-        if idle >= patience:
-            self._http.shut_down()
+        if idle >= config.keep_alive_timeout:
+            self._http.shut_down(late=False)
             self._idle_since = None
-        self._timer = loop.call_later(max(patience - idle, 1.0), self._check_idle)
+        elif self._idle_since is None and (stalled := self._stalled()):
+            self._http.calm_down(stalled)
+            return
+        self._look_again()
 
+    def _stalled(self) -> str | None:
+        owed, since = self._owed
+        now, patience = self._listener.loop.time(), self._listener.limits.stall_timeout
+        # While writing is paused nothing is added: the same bytes are still owed.
+        if not self.writing_paused or self.unsent != owed:
+            self._owed = self.unsent, now
+        elif now - since >= patience:
+            self.limit_broken("the peer takes nothing of what is owed to it")
+            self.abort()
+            return None
+        return self._http.find_stalled(now - patience) if self._http is not None else None
 
-def _presented(certificate: x509.Certificate) -> dict[str, str]:
-    """What a refused certificate says of itself. Nothing of it was verified: for logs alone."""
-    try:
-        subject = certificate.subject.rfc4514_string()
-    except ValueError:
-        subject = "unreadable"
-    return {"presented_subject": subject, "presented_serial": format(certificate.serial_number, "x")}
-
-
-@lru_cache(maxsize=1024)
-def _pem(certificate: x509.Certificate) -> str:
-    return certificate.public_bytes(Encoding.PEM).decode("ascii")
+    def _look_again(self) -> None:
+        if not self._open:
+            return
+        loop, config = self._listener.loop, self._listener.config
+        if self._idle_since is None:
+            delay = self._listener.limits.stall_timeout
+        else:
+            delay = config.keep_alive_timeout - (loop.time() - self._idle_since)
+        vouched = (self._good_until - datetime.now(UTC)).total_seconds()
+        self._timer.cancel()
+        self._timer = loop.call_later(max(min(delay, vouched), 0.05), self._look)

@@ -7,7 +7,8 @@ each Snapshot and never changed afterwards.
 from __future__ import annotations
 
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import Enum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ from OpenSSL._util import ffi, lib
 
 from pki.errors import CredentialError, IdentityError
 from pki.identity import Identity, Purpose, has_purpose
+from services.transport.path import path_of
+from services.transport.revocations import NO_REVOCATIONS, Objection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from pki.credential import Credential
     from pki.trust import TrustBundle
     from services.transport.engine import Config
+    from services.transport.revocations import Revocations
 
 _SSL_MODE_NO_AUTO_CHAIN = 0x8
 """From openssl/ssl.h; pyOpenSSL names no constant. Without it OpenSSL completes the chain that it sends from the trust
@@ -32,6 +36,13 @@ store, and the trust anchor goes along on every handshake."""
 
 _INVALID_PURPOSE = SSL.X509VerificationCodes.ERR_INVALID_PURPOSE  # OpenSSL's alert for it: unsupported_certificate
 _CERT_REJECTED = SSL.X509VerificationCodes.ERR_CERT_REJECTED  # bad_certificate
+_OBJECTIONS = {
+    Objection.REVOKED: SSL.X509VerificationCodes.ERR_CERT_REVOKED,  # certificate_revoked
+    # Nothing is wrong with the certificate itself. What OpenSSL has no alert for is certificate_unknown, "some other
+    # issue" (RFC 8446 section 6.2); the codes that name a list say certificate_expired and unknown_ca.
+    Objection.STALE: SSL.X509VerificationCodes.ERR_DIFFERENT_CRL_SCOPE,
+    Objection.MISSING: SSL.X509VerificationCodes.ERR_DIFFERENT_CRL_SCOPE,
+}
 
 _SECURITY_LEVEL = b"@SECLEVEL=2"
 """112 bits: RSA and DH from 2048, curves from 224, no SHA-1 signatures, whatever the library was built with."""
@@ -88,10 +99,16 @@ class Judgement:
     identity: Identity | None = None
     reason: str | None = None
     certificate: x509.Certificate | None = None
+    above: list[x509.Certificate] = field(default_factory=list)
+    """The certificates above the one that is looked at, the one that signed it last."""
 
 
 def server_context(
-    config: Config, credential: Credential, trust: TrustBundle, policy: TLSPolicy = TLSPolicy.DEFAULT
+    config: Config,
+    credential: Credential,
+    trust: TrustBundle,
+    policy: TLSPolicy = TLSPolicy.DEFAULT,
+    revocations: Revocations = NO_REVOCATIONS,
 ) -> SSL.Context:
     """Build the context that handshakes run under while this credential and this trust are the current ones.
 
@@ -120,7 +137,7 @@ def server_context(
         _trust_only(context, trust)
     except (SSL.Error, crypto.Error, ValueError, TypeError) as error:
         raise CredentialError(f"OpenSSL refuses the credential: {reason_of(error)}") from error
-    _verify_clients(context, trust)
+    _verify_clients(context, _Verifier(trust, revocations))
     context.set_alpn_select_callback(_alpn_selector([name.encode("ascii") for name in config.alpn_protocols]))
     return context
 
@@ -160,8 +177,9 @@ def reason_of(error: Exception) -> str:
 class _Verifier:
     """OpenSSL's verify callback: called for each certificate of a chain, trust anchor first, leaf (depth 0) last."""
 
-    def __init__(self, trust: TrustBundle) -> None:
+    def __init__(self, trust: TrustBundle, revocations: Revocations) -> None:
         self._trust = trust
+        self._revocations = revocations
         self.error = _CERT_REJECTED
         """The X509_V_ERR_* of the last refusal that was ours: it decides the alert."""
 
@@ -180,8 +198,16 @@ class _Verifier:
             judgement.certificate = presented.to_cryptography()
             return False
         if depth:
+            if self._revocations:
+                judgement.above.append(presented.to_cryptography())
             return True
         leaf = judgement.certificate = presented.to_cryptography()
+        if self._revocations:
+            objection = self._revocations.objection(path_of((leaf, *reversed(judgement.above))), datetime.now(UTC))
+            if objection is not None:
+                self.error = _OBJECTIONS[objection]
+                judgement.reason = objection.value
+                return False
         self.error = _CERT_REJECTED
         # An authority signs, it does not call; but for the certificate that is its own authority, and trusted as such.
         if _is_authority(leaf) and leaf not in self._trust:
@@ -201,14 +227,13 @@ class _Verifier:
         return True
 
 
-def _verify_clients(context: SSL.Context, trust: TrustBundle) -> None:
+def _verify_clients(context: SSL.Context, verifier: _Verifier) -> None:
     """Require a certificate of every client, and have what we refuse ourselves end in an alert that says so.
 
     pyOpenSSL's callback has no way to say why it refuses: OpenSSL then sends `internal_error`, and the client looks for
     the fault on our side. So pyOpenSSL's own C callback is called by one of ours, which sets the error behind it.
     """
     mode = SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT | SSL.VERIFY_CLIENT_ONCE
-    verifier = _Verifier(trust)
     context.set_verify(mode, verifier)
     helper: Any = context._verify_helper
     judge = helper.callback

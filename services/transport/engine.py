@@ -14,6 +14,7 @@ from hypercorn.logging import Logger
 from hypercorn.protocol.events import Body, Data, EndBody, EndData, Request, Response, StreamClosed
 from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.h11 import STREAM_ID, H11Protocol, H11WSConnection
+from hypercorn.protocol.http_stream import ASGIHTTPState, HTTPStream
 from hypercorn.protocol.ws_stream import ASGIWebsocketState, FrameTooLargeError, WSStream
 from hypercorn.typing import AppWrapper, ConnectionState, WebsocketAcceptEvent
 from hypercorn.utils import (
@@ -26,6 +27,7 @@ from hypercorn.utils import (
 
 __all__ = [
     "STREAM_ID",
+    "ASGIHTTPState",
     "ASGIWebsocketState",
     "AppWrapper",
     "Body",
@@ -38,6 +40,7 @@ __all__ = [
     "FrameTooLargeError",
     "H11Protocol",
     "H11WSConnection",
+    "HTTPStream",
     "Lifespan",
     "LifespanFailureError",
     "LifespanTimeoutError",

@@ -10,8 +10,9 @@ from urllib.parse import unquote
 
 from h2.errors import ErrorCodes
 
+from services.transport.admission import without_peer_fields
 from services.transport.engine import filter_pseudo_headers, suppress_body
-from services.transport.fields import date, sendable
+from services.transport.fields import date, is_method, sendable
 from services.transport.stream import HIGH_WATER, Stream
 from services.transport.tasks import ClientDisconnectedError, call_soon, in_thread
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 _PIECE = 4_096
 """Bytes up to which pieces of a body that nobody has read yet are joined."""
+
+
+_REFUSALS = {413: "the request's body is too large", 421: "not a host that is served here", 431: "too many fields"}
 
 
 class UnexpectedMessageError(RuntimeError):
@@ -40,6 +44,9 @@ class Exchange(Stream):
         "_expects_trailers",
         "_gone",
         "_head",
+        "_limit",
+        "_received",
+        "_refused",
         "_scope",
         "_since",
         "_status",
@@ -59,11 +66,15 @@ class Exchange(Stream):
         self._trailers: Headers = []
         self._expects_trailers = False
         self._since = time.monotonic()
+        self._received = 0
+        self._refused = False  # answered in the application's place, while it is at work
+        self._limit = http2.listener.admission.max_body
 
     # The inbound half.
 
     def open(self, headers: Headers) -> None:
         method = path = length = b""
+        authority: bytes | None = None
         for name, value in headers:
             if name == b":method":
                 method = value
@@ -71,6 +82,8 @@ class Exchange(Stream):
                 path = value
             elif name == b"content-length":
                 length = value
+            elif name == b":authority":
+                authority = value
         raw_path, _, query = path.partition(b"?")
         listener = self.http2.listener
         self._scope: dict[str, Any] = {
@@ -83,24 +96,37 @@ class Exchange(Stream):
             "raw_path": raw_path,
             "query_string": query,
             "root_path": listener.config.root_path,
-            "headers": filter_pseudo_headers(headers),
+            "headers": without_peer_fields(filter_pseudo_headers(headers)),
             "client": self.http2.connection.peer.address,
             "server": self.http2.server,
             "state": listener.state.copy(),
             "extensions": {"http.response.trailers": {}, "http.response.early_hint": {}},
         }
         self.http2.tasks.introduce(self._scope)
-        if not raw_path.isascii() or not (raw_path.startswith(b"/") or raw_path == b"*"):
-            self._answer(400)
+        well_formed = (
+            is_method(method)
+            and raw_path.isascii()
+            and (raw_path.startswith(b"/") or raw_path == b"*")
+            # A body that is announced must not be missing (RFC 9113 section 8.1.1); h2 looks where there is DATA.
+            and not (self.request_ended and length.strip(b"0"))
+        )
+        connection = self.http2.connection
+        refused = listener.admission.objection(headers, authority) if well_formed else 400
+        if refused is not None:
+            connection.limit_broken(_REFUSALS.get(refused, "malformed request"), refused)
+            self._answer(refused)
             return
-        if self.request_ended and length.strip(b"0"):  # announces a body, and ends without (RFC 9113 section 8.1.1)
-            self._answer(400)
+        if not connection.is_vouched():  # cut, and with it this stream
             return
         self.http2.running += 1
         self.http2.tasks.start(self._run())
 
     def data(self, data: bytes) -> None:
-        if not data:
+        if not data or self._refused:
+            return
+        self._received += len(data)
+        if self._limit is not None and self._received > self._limit:
+            self._too_large()
             return
         last = self._body[-1] if self._body else None
         if last is not None and len(last) < _PIECE:  # a client that sends byte by byte must not cost an object a byte
@@ -120,6 +146,22 @@ class Exchange(Stream):
         self._body.clear()
         self.http2.read(self, unread)
         self._tell()
+
+    def cut(self) -> None:
+        if not self.ended and (self._head is not None or self._status is None):
+            self._refuse(401)
+
+    def _too_large(self) -> None:
+        self.http2.connection.limit_broken(_REFUSALS[413], 413)
+        if self._head is not None or self._status is None:
+            self._refuse(413)
+        else:
+            self.http2.reset(self, ErrorCodes.ENHANCE_YOUR_CALM)
+
+    def _refuse(self, status: int) -> None:
+        self._refused = True
+        self._answer(status)
+        self.disconnected()
 
     def _tell(self) -> None:
         for waiter in self._waiting:
@@ -146,12 +188,13 @@ class Exchange(Stream):
             await listener.config.log.exception("Error in ASGI Framework")
         finally:
             self.http2.running -= 1
-            if not self.ended and not self.closed:
-                if self._head is not None or self._status is None:
-                    self._answer(500)
-                else:  # half a response must not be taken for a whole one
-                    self.http2.reset(self, ErrorCodes.INTERNAL_ERROR)
-                    self._log()
+            if self.ended:
+                pass
+            elif not self.closed and (self._head is not None or self._status is None):
+                self._answer(500)
+            else:  # half a response must not be taken for a whole one
+                self.http2.reset(self, ErrorCodes.INTERNAL_ERROR)
+                self._log()
 
     async def _receive(self) -> Any:
         while True:
@@ -171,7 +214,7 @@ class Exchange(Stream):
             await waiter
 
     async def _send(self, message: dict[str, Any]) -> None:
-        if self.closed:
+        if self.closed or self._refused:
             raise ClientDisconnectedError("the client has gone")
         kind = message["type"]
         if kind == "http.response.body" and self._status is not None and not self._body_ended:

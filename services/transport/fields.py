@@ -46,6 +46,11 @@ def _checked_name(name: bytes) -> bytes:
     return lower
 
 
+def is_method(name: bytes) -> bool:
+    """Whether this is a method's name: a token (RFC 9110 section 9.1)."""
+    return _NAME.fullmatch(name.lower()) is not None
+
+
 def date() -> tuple[bytes, bytes]:
     """Return the Date field (RFC 9110 section 6.6.1) of this second."""
     return b"date", _formatted(int(time.time()))

@@ -9,22 +9,28 @@ from typing import TYPE_CHECKING, cast
 import h11
 import structlog
 
+from services.transport.admission import without_peer_fields
 from services.transport.engine import (
     STREAM_ID,
+    ASGIHTTPState,
+    Body,
     Closed,
     ConnectionState,
     H11Protocol,
     H11WSConnection,
+    HTTPStream,
     RawData,
     Request,
+    StreamClosed,
     Updated,
 )
 from services.transport.messages import WebSocketMessages
 from services.transport.tasks import PeerTasks
 
 if TYPE_CHECKING:
+    from services.transport.admission import Admission
     from services.transport.connection import Connection
-    from services.transport.engine import WireEvent
+    from services.transport.engine import StreamEvent, WireEvent, WorkerContext
     from services.transport.listener import Listener
 
 log = structlog.get_logger("handclasp.transport")
@@ -43,21 +49,66 @@ _LATE_REQUEST = 1.0
 GOAWAY to tell its client that it was not seen. It is answered with `Connection: close`."""
 
 
+_REFUSALS = {
+    408: "the request's head is too slow",
+    413: "the request's body is too large",
+    421: "not a host that is served here",
+    431: "too many fields",
+    503: "too many connections of one identity",
+    505: "not HTTP/1.1",
+}
+
+
+class _RequestStream(HTTPStream):
+    """Hypercorn's, with a bound on the body; it can be refused while the application is at work."""
+
+    limit: int | None = None
+    _received = 0
+
+    async def handle(self, event: StreamEvent) -> None:
+        if self.limit is not None and isinstance(event, Body) and not self.closed:
+            self._received += len(event.data)
+            if self._received > self.limit:
+                await self.refuse(413)
+                return
+        await super().handle(event)
+
+    async def refuse(self, status: int) -> None:
+        """Answer in the application's place, where it has not begun to; then the connection ends."""
+        if self.closed:
+            return
+        if self.state is ASGIHTTPState.REQUEST:
+            await self._send_error_response(status)
+        await self.send(StreamClosed(stream_id=self.stream_id))
+
+
 class _H11(H11Protocol):
     """Hypercorn's, without its ways from HTTP/1.1 to HTTP/2: over TLS, ALPN alone chooses (RFC 9113 section 3.2)."""
+
+    worker: WorkerContext
+    """The worker that does stop: a WebSocket that begins while it does is told to go away."""
+    peer: Connection
+    admission: Admission
 
     async def _check_protocol(self, event: h11.Request) -> None:
         pass
 
     async def _create_stream(self, request: h11.Request) -> None:
-        if request.http_version not in (b"1.0", b"1.1"):
-            await self._send_error_response(505)
-            await self.send(Closed())
-        elif _asks_for_websocket(request):
+        headers = list(request.headers)
+        refused = 505 if request.http_version not in (b"1.0", b"1.1") else self.admission.objection(headers)
+        if self.peer.over_limit:
+            refused = 503
+        if refused is not None:
+            await self.refuse(refused)
+            return
+        if not self.peer.is_vouched():
+            return
+        headers = without_peer_fields(headers)
+        if _asks_for_websocket(request):
             self.stream = WebSocketMessages(
                 self.app,
                 self.config,
-                self.context,
+                self.worker,
                 self.task_group,
                 self.ssl,
                 self.client,
@@ -69,15 +120,49 @@ class _H11(H11Protocol):
             await self.stream.handle(
                 Request(
                     stream_id=STREAM_ID,
-                    headers=list(request.headers),
+                    headers=headers,
                     http_version="1.1",
                     method="GET",
                     raw_path=request.target,
                     state=self.connection_state,
                 )
             )
-        else:
-            await super()._create_stream(request)
+            return
+        self.stream = stream = _RequestStream(
+            self.app,
+            self.config,
+            self.context,
+            self.task_group,
+            self.ssl,
+            self.client,
+            self.server,
+            self.stream_send,
+            STREAM_ID,
+        )
+        stream.limit = self.admission.max_body
+        await stream.handle(
+            Request(
+                stream_id=STREAM_ID,
+                headers=headers,
+                http_version=request.http_version.decode(),
+                method=request.method.decode("ascii").upper(),
+                raw_path=request.target,
+                state=self.connection_state,
+            )
+        )
+        self.keep_alive_requests += 1
+
+    async def refuse(self, status: int) -> None:
+        """Answer a request that no application hears of; then the connection ends."""
+        self.peer.limit_broken(_REFUSALS.get(status, "unauthorized"), status)
+        if self.connection.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            await self._send_error_response(status)
+        await self.send(Closed())
+
+    @property
+    def head_begun(self) -> bool:
+        """Whether a part of a request's head has arrived, and not all of it."""
+        return self.stream is None and bool(self.connection.trailing_data[0])
 
 
 def _asks_for_websocket(request: h11.Request) -> bool:
@@ -113,10 +198,11 @@ class HTTP1:
         self._pump: asyncio.Task[None] | None = None
         self._tasks = PeerTasks(connection, listener)
         self._idle = True
+        self._leaving = False
         self._h11 = _H11(
             listener.app,
             listener.config,
-            listener.worker,
+            listener.unending,
             self._tasks,  # type: ignore[arg-type]
             ConnectionState(listener.state),
             True,
@@ -124,6 +210,10 @@ class HTTP1:
             server,
             self._send,
         )
+        self._h11.worker = listener.worker
+        self._h11.peer = connection
+        self._h11.admission = listener.admission
+        self._head_timer: asyncio.TimerHandle | None = None
 
     # What the connection calls.
 
@@ -141,20 +231,41 @@ class HTTP1:
     def writable(self) -> None:
         pass  # whoever waits, waits in Connection.drain
 
-    def shut_down(self) -> None:
+    def shut_down(self, *, late: bool) -> None:
+        self._leaving = True
         # Past this count Hypercorn says `Connection: close` on the next response, and closes after it.
         self._h11.keep_alive_requests = self._listener.config.keep_alive_max_requests
         if self._idle:
-            patience = _LATE_REQUEST if self._listener.draining else 0
-            self._listener.loop.call_later(patience, self._close_if_idle)
+            self._listener.loop.call_later(_LATE_REQUEST if late else 0, self._close_if_idle)
         elif isinstance(self._h11.stream, WebSocketMessages):
             self._h11.stream.go_away()
 
+    def cut(self) -> None:
+        stream = self._h11.stream
+        if isinstance(stream, WebSocketMessages):
+            stream.cut()
+        elif isinstance(stream, _RequestStream):
+            self._tasks.start(stream.refuse(401))
+        elif self._idle:
+            self.finish()
+        else:  # asked just now: no application has heard of it yet
+            self._tasks.start(self._h11.refuse(401))
+
+    def find_stalled(self, since: float) -> str | None:  # noqa: ARG002
+        return None  # there is one stream, and the connection itself sees that nothing of it is taken
+
+    def calm_down(self, reason: str) -> None:
+        if self._connection.over_limit:
+            return  # 503 answers its first request
+        self._connection.limit_broken(reason)
+        self.finish()
+
     def finish(self) -> None:
         self._flush()
-        self._connection.close()
+        self._close()
 
     def lost(self) -> None:
+        self._head_is_whole()
         if self._pump is not None:
             self._pump.cancel()
         self._tasks.start(self._close_stream())
@@ -186,6 +297,19 @@ class HTTP1:
             end = start + _SLICE if sliced else len(data)
             await self._h11.handle(RawData(data[start:end] if end - start < len(data) else data))
             start = end
+        if self._head_timer is None and self._idle and self._h11.head_begun:
+            patience = self._listener.limits.header_timeout
+            self._head_timer = self._listener.loop.call_later(patience, self._head_is_late)
+
+    def _head_is_late(self) -> None:
+        self._head_timer = None
+        if self._idle:
+            self._tasks.start(self._h11.refuse(408))
+
+    def _head_is_whole(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
 
     async def _close_stream(self) -> None:
         await self._h11.handle(Closed())
@@ -209,14 +333,21 @@ class HTTP1:
         elif isinstance(event, Updated):
             self._idle = event.idle
             self._connection.set_idle(event.idle)
+            if not event.idle:
+                self._head_is_whole()
+            elif self._leaving:
+                # Its response left before the process was asked to stop: it did not say `Connection: close`.
+                self._listener.loop.call_later(_LATE_REQUEST, self._close_if_idle)
         elif isinstance(event, Closed):
-            self._flush()
-            if self._h11.connection.our_state is h11.SEND_BODY:
-                # Half a response, perhaps one that only the end of the connection delimits: with a close_notify it
-                # would pass for whole (RFC 9112 section 8).
-                self._connection.cut_short()
-            else:
-                self._connection.close()
+            self.finish()
+
+    def _close(self) -> None:
+        if self._h11.connection.our_state is h11.SEND_BODY:
+            # Half a response, perhaps one that only the end of the connection delimits: with a close_notify it would
+            # pass for whole (RFC 9112 section 8).
+            self._connection.cut_short()
+        else:
+            self._connection.close()
 
     def _flush(self) -> None:
         if self._outbound:

@@ -17,6 +17,7 @@ from h2.errors import ErrorCodes
 from h2.exceptions import ProtocolError, StreamClosedError
 from h2.settings import SettingCodes
 
+from services.transport import limits
 from services.transport.budget import Budget
 from services.transport.exchange import Exchange
 from services.transport.h2_connection import EVERY_STREAM, ServerConnection
@@ -31,39 +32,6 @@ if TYPE_CHECKING:
     from services.transport.stream import Stream
 
 log = structlog.get_logger("handclasp.transport")
-
-STREAM_WINDOW = 131_072
-"""Bytes that a client may send on a stream beyond what its application has read. Together with
-`h2_max_concurrent_streams` it bounds the memory that one connection's uploads can hold: 100 x 128 KiB."""
-
-CONNECTION_WINDOW = 1_048_576
-"""Bytes that a client may send on all its streams beyond what has reached this process. Given back on arrival, not when
-an application reads: one upload that nobody reads must not stop the others."""
-
-_WRITE = 65_536
-"""Bytes of frames that are gathered before they are encrypted and sent."""
-
-_UPLOAD_PATIENCE = 30.0
-"""Seconds that the rest of a request is taken and thrown away after its response is complete. A reset at once (RFC 9113
-section 8.1 allows it) makes several clients lose the response."""
-
-_DRAIN_PING = b"drained?"
-_DRAIN_PATIENCE = 5.0
-"""Seconds after which a client that does not answer PING is taken to have read our GOAWAY."""
-
-_RESET_BURST, _RESETS_PER_SECOND = 1_000, 33
-"""How many streams may be reset on a connection, by either side, before it has to calm down (CVE-2023-44487,
-CVE-2025-8671): nghttp2's figures."""
-
-_CONTROL_BURST, _CONTROLS_PER_SECOND = 1_000, 500
-"""How many frames that ask for nothing but work (PING, SETTINGS, PRIORITY, empty DATA, unknown ones) are borne with."""
-
-_SLICE = 16_384
-"""Bytes that are parsed at once: a limit that is broken is seen before the rest of the flood is worked off."""
-
-_OUTBOUND_LIMIT = 1_048_576
-"""Bytes owed to a peer that does not read, from which nothing is read from it either: answers to PING and SETTINGS
-would be gathered without end."""
 
 
 class HTTP2:
@@ -81,7 +49,7 @@ class HTTP2:
         self._h2 = ServerConnection(
             max_streams=self._max_streams,
             max_header_list_size=listener.config.h2_max_header_list_size,
-            stream_window=STREAM_WINDOW,
+            stream_window=limits.STREAM_WINDOW,
         )
         self._streams: dict[int, Stream] = {}
         self._ready: dict[int, Stream] = {}  # in the order in which they asked: nobody overtakes
@@ -91,20 +59,20 @@ class HTTP2:
         self._draining = False
         self._goaway_seen = False
         self._reading_paused = False
-        self._resets = Budget(_RESET_BURST, _RESETS_PER_SECOND)
-        self._controls = Budget(_CONTROL_BURST, _CONTROLS_PER_SECOND)
+        self._resets = Budget(limits.RESET_BURST, limits.RESETS_PER_SECOND)
+        self._controls = Budget(limits.CONTROL_BURST, limits.CONTROLS_PER_SECOND)
         self._h2.initiate_connection()
-        self._h2.increment_flow_control_window(CONNECTION_WINDOW - 65_535)
+        self._h2.increment_flow_control_window(limits.CONNECTION_WINDOW - 65_535)
         self._flush()
 
     # What the connection calls.
 
     def received(self, data: bytes) -> None:
         try:
-            for start in range(0, len(data), _SLICE):
+            for start in range(0, len(data), limits.SLICE):
                 if self._closed:
                     return
-                self._parse(data[start : start + _SLICE] if len(data) > _SLICE else data)
+                self._parse(data[start : start + limits.SLICE] if len(data) > limits.SLICE else data)
         except ProtocolError as error:
             self._fail(error)
             return
@@ -113,7 +81,7 @@ class HTTP2:
             self._end(ErrorCodes.INTERNAL_ERROR)
             return
         self._schedule()
-        if self.connection.unsent >= _OUTBOUND_LIMIT and not self._reading_paused:
+        if self.connection.unsent >= limits.OUTBOUND_LIMIT and not self._reading_paused:
             self._reading_paused = True
             self.connection.pause_reading()
 
@@ -131,7 +99,7 @@ class HTTP2:
             self.connection.resume_reading()
         self._schedule()
 
-    def shut_down(self) -> None:
+    def shut_down(self, *, late: bool) -> None:  # noqa: ARG002 - a GOAWAY tells what is on its way from what is not
         """Ask the client to open no more streams; close when it has heard and the last stream has ended."""
         if self._draining or self._closed:
             return
@@ -139,12 +107,30 @@ class HTTP2:
         # First a GOAWAY that refuses nothing: requests may be on their way. The PING comes back when the client has
         # read it; what it opened until then is served (RFC 9113 section 6.8).
         self._h2.goaway(EVERY_STREAM)
-        self._h2.ping(_DRAIN_PING)
+        self._h2.ping(limits.DRAIN_PING)
         self._schedule()
-        self.loop.call_later(_DRAIN_PATIENCE, self._goaway_read)
+        self.loop.call_later(limits.DRAIN_PATIENCE, self._goaway_read)
         for stream in self._streams.values():
             if isinstance(stream, WebSocketStream):
                 stream.go_away()
+
+    def cut(self) -> None:
+        for stream in list(self._streams.values()):
+            stream.cut()
+        self.loop.call_soon(self._end_cut)  # behind what the streams have to say
+
+    def _end_cut(self) -> None:
+        if self._closed:
+            return
+        # The last words, though a client that is busy reading has not made room for them; not the rest of a download.
+        self._ready = {stream.id: stream for stream in self._ready.values() if stream.pending_size < limits.LAST_WORDS}
+        self._flush(urgent=True)
+        self.finish()
+
+    def find_stalled(self, since: float) -> str | None:
+        now = self.loop.time()
+        stalled = [stream.is_stalled(now, since) for stream in self._streams.values()]
+        return "a stream's window has stayed closed" if any(stalled) else None
 
     def finish(self) -> None:
         if not self._closed:
@@ -169,7 +155,7 @@ class HTTP2:
     def read(self, stream: Stream, size: int) -> None:
         """`size` bytes of the stream were read: the client may send as many again."""
         stream.credit += size
-        if stream.credit >= STREAM_WINDOW // 2 and not stream.request_ended and not stream.closed:
+        if stream.credit >= limits.STREAM_WINDOW // 2 and not stream.request_ended and not stream.closed:
             self._h2.give_back(stream.credit, stream.id)
             stream.credit = 0
             self._schedule()
@@ -201,6 +187,7 @@ class HTTP2:
             return
         method = next(value for name, value in event.headers if name == b":method")
         self.connection.set_idle(False)
+        self._controls.earn()
         kind = WebSocketStream if method == b"CONNECT" else Exchange
         stream = self._streams[event.stream_id] = kind(self, event.stream_id)
         stream.request_ended = event.stream_ended is not None
@@ -212,7 +199,7 @@ class HTTP2:
             if self._closed:
                 return
         self._credit += event.flow_controlled_length
-        if self._credit >= CONNECTION_WINDOW // 2:
+        if self._credit >= limits.CONNECTION_WINDOW // 2:
             self._h2.increment_flow_control_window(self._credit)
             self._credit = 0
         stream = self._streams.get(event.stream_id)
@@ -244,14 +231,14 @@ class HTTP2:
 
     def _count_reset(self) -> None:
         if not self._resets.spend(self.loop.time()):
-            self._calm_down("streams reset too fast")
+            self.calm_down("streams reset too fast")
 
     def _control(self, event: Any) -> None:
         if not self._controls.spend(self.loop.time()):
-            self._calm_down(f"too many frames of no use: {type(event).__name__}")
+            self.calm_down(f"too many frames of no use: {type(event).__name__}")
 
-    def _calm_down(self, reason: str) -> None:
-        log.warning("connection ended", reason=reason, identity=self.connection.peer.identity.name)
+    def calm_down(self, reason: str) -> None:
+        self.connection.limit_broken(reason)
         self._end(ErrorCodes.ENHANCE_YOUR_CALM)
 
     def _window_updated(self, event: Any) -> None:
@@ -271,7 +258,7 @@ class HTTP2:
         self._ready.update({stream.id: stream for stream in self._streams.values() if stream.pending})
 
     def _ping_acknowledged(self, event: Any) -> None:
-        if event.ping_data == _DRAIN_PING:
+        if event.ping_data == limits.DRAIN_PING:
             self._goaway_read()
 
     def _terminated(self, _: Any) -> None:
@@ -324,14 +311,14 @@ class HTTP2:
             self._scheduled = True
             self.loop.call_soon(self._flush)
 
-    def _flush(self) -> None:
+    def _flush(self, *, urgent: bool = False) -> None:
         self._scheduled = False
         if self._closed:
             return
         connection, frames = self.connection, self._h2
-        while self._ready and not connection.writing_paused:
+        while self._ready and (urgent or not connection.writing_paused):
             gathered = 0
-            while self._ready and gathered < _WRITE:
+            while self._ready and gathered < limits.WRITE:
                 for stream in list(self._ready.values()):  # a frame each, in turn
                     try:
                         gathered += self._advance(stream)
@@ -352,6 +339,7 @@ class HTTP2:
         A stream that waits for a window, or for its application, is no longer ready.
         """
         frames, sent = self._h2, 64
+        self._controls.earn()  # gRPC measures the bandwidth by a PING for the DATA that it gets: no flood
         if stream.headers is not None:
             headers, stream.headers = stream.headers, None
             last = stream.ended and not stream.pending and stream.trailers is None
@@ -388,7 +376,7 @@ class HTTP2:
         if stream.request_ended:
             self._forget(stream)
         else:
-            stream.patience = self.loop.call_later(_UPLOAD_PATIENCE, self.reset, stream, ErrorCodes.NO_ERROR)
+            stream.patience = self.loop.call_later(limits.UPLOAD_PATIENCE, self.reset, stream, ErrorCodes.NO_ERROR)
         stream.disconnected()
 
     _handlers: ClassVar[dict[type[events.Event], Callable[[HTTP2, Any], None]]] = {

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from services.audit import Audit
+from services.transport.admission import Admission
+from services.transport.limits import Limits
+
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
 
     from services.transport.connection import Connection
     from services.transport.engine import AppWrapper, Config, WorkerContext
+    from services.transport.handshake import Handshake
+    from services.transport.linger import Linger
     from services.transport.snapshot import Snapshot
+
+
+_JUDGING = 0.005
+"""Seconds for which connections are judged before the event loop serves again."""
 
 
 class SnapshotHolder(Protocol):
@@ -28,22 +39,79 @@ class Listener:
     app: AppWrapper
     config: Config
     worker: WorkerContext
+    unending: WorkerContext
+    """What Hypercorn's HTTP/1.1 is told: a worker that never stops. It would close behind the next response, without
+    having said so in it; when a connection ends, and how, is decided here."""
     source: SnapshotHolder
     state: dict[str, Any]
     """The lifespan's state: each request gets a shallow copy of it in its scope."""
     loop: asyncio.AbstractEventLoop
-    connections: set[Connection] = field(default_factory=set)
+    limits: Limits = field(default_factory=Limits)
+    admission: Admission = field(default_factory=Admission)
+    audit: Audit = field(default_factory=Audit)
+    connections: set[Handshake | Connection | Linger] = field(default_factory=set)
     access: Callable[[Any, int | None, float], None] | None = None
     """Writes the access log: scope, status (None: never answered), seconds. None: nobody reads one."""
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     """The applications' tasks: asyncio itself keeps weak references only."""
+    max_requests: int | None = None
+    """How many requests this process answers before it asks to be replaced."""
+    retire: Callable[[], None] = lambda: None
+    requests: int = 0
+    handshakes: dict[Handshake, None] = field(default_factory=dict)
+    """Those under way, the oldest first."""
+    _of_identity: Counter[str] = field(default_factory=Counter)
     _emptied: asyncio.Future[None] | None = None
 
-    def remove(self, connection: Connection) -> None:
+    def replace(self, before: Handshake | Connection, after: Connection | Linger) -> None:
+        """A connection has come to its next part."""
+        self.connections.discard(before)
+        self.connections.add(after)
+
+    def remove(self, connection: Handshake | Connection | Linger) -> None:
         """A connection has ended."""
         self.connections.discard(connection)
         if not self.connections and self._emptied is not None and not self._emptied.done():
             self._emptied.set_result(None)
+
+    def count_request(self) -> None:
+        """A request or a WebSocket has begun."""
+        self.requests += 1
+        if self.requests == self.max_requests:
+            self.retire()
+
+    def has_room(self) -> bool:
+        """Whether one more connection may be taken. The oldest handshake makes room for it where those are too many:
+
+        who has come to speak has done so long since, and those who only hold the door (slow handshakes) go first.
+        """
+        if len(self.connections) >= self.limits.max_connections:
+            return False
+        if len(self.handshakes) >= self.limits.max_handshakes:
+            next(iter(self.handshakes)).make_room()
+        return True
+
+    def welcome(self, connection: Connection) -> bool:
+        """Count a verified caller's connection; return whether it has no more of them than it may."""
+        name = connection.peer.identity.name
+        self._of_identity[name] += 1
+        return self._of_identity[name] <= self.limits.max_connections_per_identity
+
+    def farewell(self, connection: Connection) -> None:
+        """It is one less."""
+        name = connection.peer.identity.name
+        self._of_identity[name] -= 1
+        if not self._of_identity[name]:
+            del self._of_identity[name]
+
+    async def judge_all(self) -> None:
+        """Judge every connection under a Snapshot that has just become the current one; others are served meanwhile."""
+        since = self.loop.time()
+        for connection in list(self.connections):
+            connection.judge()
+            if self.loop.time() - since > _JUDGING:
+                await asyncio.sleep(0)
+                since = self.loop.time()
 
     async def emptied(self) -> None:
         """Wait until no connection is open."""

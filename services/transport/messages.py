@@ -65,6 +65,19 @@ class WebSocketMessages(WSStream):
         if isinstance(self.app_put, Inbox) and self.state is ASGIWebsocketState.CONNECTED:
             self.app_put.when_idle(lambda: self.task_group.spawn(self._close_going_away))
 
+    def cut(self) -> None:
+        """Nobody vouches for the caller any more."""
+        self.task_group.spawn(self._refuse)
+
+    async def _refuse(self) -> None:
+        if self.closed:
+            return
+        if self.state is ASGIWebsocketState.HANDSHAKE:
+            await self._send_error_response(401)
+            await self.send(StreamClosed(stream_id=self.stream_id))
+        else:
+            await self._fail(CloseReason.POLICY_VIOLATION)
+
     async def _close_going_away(self) -> None:
         self._code = CloseReason.GOING_AWAY.value
         await self._send_wsproto_event(CloseConnection(code=CloseReason.GOING_AWAY))
@@ -113,6 +126,8 @@ class WebSocketMessages(WSStream):
                 except FrameTooLargeError:
                     self.buffer.clear()
                     await self._fail(CloseReason.MESSAGE_TOO_BIG)
+                    return
+                if event.message_finished and not cast("PeerTasks", self.task_group).is_vouched():
                     return
                 if event.message_finished and self.app_put is not None:
                     await self.app_put(self.buffer.to_message())

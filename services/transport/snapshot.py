@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from pki.credential import Credential
     from pki.trust import TrustBundle
+    from services.transport.revocations import Revocations
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +23,16 @@ class Snapshot:
 
     credential: Credential
     trust: TrustBundle
+    revocations: Revocations
+    recycle_after: timedelta | None
+    """Age from which connections are drained that were made with another certificate of ours; None: never."""
     generation: int
     """1 for the first, one more with each change that was taken up."""
     context: Any
     """An `OpenSSL.SSL.Context`; typed loosely so that this module needs no pyOpenSSL."""
+    anchors: frozenset[bytes]
+    """SHA-256 of each certificate of `trust`."""
+    presented_since: int
+    """The generation from which on this credential is presented."""
     server_cert: str
     """The leaf that is presented, PEM: for the ASGI TLS extension."""

@@ -4,30 +4,61 @@ from __future__ import annotations
 
 import asyncio
 import time
-from datetime import UTC, datetime
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import structlog
+import watchfiles
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from pki.credential import load_folder, locate
-from pki.errors import CredentialError, PKIError
+from pki.credential import load_folder_with_lists, locate
+from pki.crl import key_id
+from pki.errors import CredentialError, PKIError, TrustError
 from pki.identity import Purpose, has_purpose
+from services.audit import Audit
 from services.transport.context import TLSPolicy, server_context
+from services.transport.revocations import Revocations
 from services.transport.snapshot import Snapshot
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
+    from cryptography import x509
+
+    from pki.trust import TrustBundle
     from services.transport.engine import Config
 
 log = structlog.get_logger("handclasp.source")
 
 POLL = 0.25
-"""Seconds between two looks at the folder. A look is three `stat` calls: it needs no notification service, and sees
+"""Seconds between two looks at the folder where the system gives no notice. A look is a few `stat` calls, and sees
 Kubernetes' `..data` swap, a rename and a plain overwrite alike."""
 
+_CLOCKS_DIFFER = timedelta(minutes=1)
+"""How far in the future a revocation list may have been signed."""
+
+_WARN_BEFORE = timedelta(days=1)
+"""How long before a revocation list becomes stale the log says so; a quarter of its life, for one that lives less than
+four days. Said again each hour."""
+_WARN_AGAIN = 3600.0
+
+_SETTLED, _UNSETTLED = 30, 150
+"""Milliseconds without a change after which a folder is looked at, and after which it is though changes go on."""
+
 _Fingerprint = tuple[tuple[str, int, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TrustRules:
+    """What is asked of every credential folder."""
+
+    policy: TLSPolicy = TLSPolicy.DEFAULT
+    require_crl: bool = False
+    recycle_after: timedelta | None = None
 
 
 class CredentialSource:
@@ -37,48 +68,112 @@ class CredentialSource:
     before it goes on serving. Not safe for use from several threads; reading `snapshot` is.
     """
 
-    def __init__(self, folder: Path, config: Config, policy: TLSPolicy = TLSPolicy.DEFAULT) -> None:
+    def __init__(
+        self, folder: Path, config: Config, rules: TrustRules | None = None, audit: Audit | None = None
+    ) -> None:
         """Load the first Snapshot.
 
         Raises:
             PKIError: the folder holds no credential and trust that this server can work with.
         """
         self.folder = folder
+        self.on_change: Callable[[Snapshot], None] = lambda _: None
+        """Called with each new Snapshot, on the event loop, once it is the current one."""
         self._config = config
-        self._policy = policy
+        self._rules = rules or TrustRules()
+        self.audit = audit or Audit()
+        self._wake = asyncio.Event()
+        self._forced = False
+        self._warned = float("-inf")
         self._seen = self._fingerprint()
-        self.snapshot = self._load(1)
+        self.snapshot = self._load(None)
+
+    def reload_now(self) -> None:
+        """Look at once, and load though nothing seems to have changed: SIGHUP."""
+        self._forced = True
+        self._wake.set()
 
     async def watch(self) -> None:
         """Look at the folder until cancelled. Loading runs in a thread: the event loop goes on serving."""
-        loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(POLL)
-            seen = self._fingerprint()
-            if seen == self._seen:
-                continue
-            self._seen = seen
-            started = time.monotonic()
-            try:
-                snapshot = await loop.run_in_executor(None, self._load, self.snapshot.generation + 1)
-            except PKIError as error:
-                log.error("reload refused: the credential before it goes on serving", reason=str(error))  # noqa: TRY400
-                continue
-            except Exception:
-                log.exception("reload failed: the credential before it goes on serving")
-                continue
-            self.snapshot = snapshot  # one assignment: a connection sees the old or the new, never a mixture
-            log.info(
-                "reloaded",
-                generation=snapshot.generation,
-                serial=format(snapshot.credential.leaf.serial_number, "x"),
-                expires=snapshot.credential.leaf.not_valid_after_utc.isoformat(),
-                ms=round((time.monotonic() - started) * 1000, 1),
-            )
+        notices, watched = asyncio.create_task(self._take_notice()), self._folder_itself()
+        try:
+            while True:
+                if watched != (
+                    there := self._folder_itself()
+                ):  # another one under its name: the notices are of the old
+                    notices.cancel()
+                    notices, watched = asyncio.create_task(self._take_notice()), there
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), POLL)
+                self._wake.clear()
+                self._warn_of_lists(time.monotonic())
+                forced, self._forced = self._forced, False
+                seen = self._fingerprint()
+                if forced or seen != self._seen:
+                    self._seen = seen
+                    await self._reload()
+        finally:
+            notices.cancel()
 
-    def _load(self, generation: int) -> Snapshot:
-        credential, trust = load_folder(self.folder)
-        leaf, now = credential.leaf, datetime.now(UTC)
+    async def _take_notice(self) -> None:
+        """Look as soon as the system says that something has changed. Where it does not say, POLL has to do."""
+        while True:
+            with suppress(OSError, RuntimeError):  # no such folder just now; no inotify left
+                async for _ in watchfiles.awatch(
+                    self.folder, watch_filter=None, step=_SETTLED, debounce=_UNSETTLED, ignore_permission_denied=True
+                ):
+                    self._wake.set()
+            await asyncio.sleep(POLL)
+
+    async def _reload(self) -> None:
+        loop, started = asyncio.get_running_loop(), time.monotonic()
+        try:
+            snapshot = await loop.run_in_executor(None, self._load, self.snapshot)
+        except PKIError as error:
+            log.error("reload refused: the credential before it goes on serving", reason=str(error))  # noqa: TRY400
+            self.audit.reload_refused(str(error))
+            return
+        except Exception as error:
+            log.exception("reload failed: the credential before it goes on serving")
+            self.audit.reload_refused(type(error).__name__)
+            return
+        self.snapshot = snapshot  # one assignment: a connection sees the old or the new, never a mixture
+        self.on_change(snapshot)
+        leaf, revoked = snapshot.credential.leaf, sum(map(len, snapshot.revocations.lists.values()))
+        serial = format(leaf.serial_number, "x")
+        self.audit.reload_accepted(snapshot.generation, serial, leaf.not_valid_after_utc, len(snapshot.trust), revoked)
+        log.info(
+            "reloaded",
+            generation=snapshot.generation,
+            serial=serial,
+            expires=leaf.not_valid_after_utc.isoformat(),
+            authorities=len(snapshot.trust),
+            revoked=revoked,
+            ms=round((time.monotonic() - started) * 1000, 1),
+        )
+
+    def _load(self, before: Snapshot | None) -> Snapshot:
+        """The folder as a Snapshot, if all of it is sound. Raises PKIError; runs in a thread."""
+        credential, trust, unverified = load_folder_with_lists(self.folder)
+        now = datetime.now(UTC)
+        self._check_ours(credential.leaf, now)
+        revocations = Revocations.of(unverified, (*trust, *credential.chain[1:]), required=self._rules.require_crl)
+        _check_lists(revocations, trust, now, before)
+        generation = before.generation + 1 if before else 1
+        same = before is not None and before.credential == credential
+        return Snapshot(
+            credential=credential,
+            trust=trust,
+            revocations=revocations,
+            recycle_after=self._rules.recycle_after,
+            generation=generation,
+            context=server_context(self._config, credential, trust, self._rules.policy, revocations),
+            anchors=frozenset(anchor.fingerprint(hashes.SHA256()) for anchor in trust),
+            presented_since=before.presented_since if before is not None and same else generation,
+            server_cert=credential.leaf.public_bytes(Encoding.PEM).decode("ascii"),
+        )
+
+    def _check_ours(self, leaf: x509.Certificate, now: datetime) -> None:
         again = f"issue it anew with 'handclasp-pki rotate {self.folder.name}'"
         if not has_purpose(leaf, Purpose.SERVER):
             raise CredentialError(
@@ -94,21 +189,62 @@ class CredentialSource:
                 f"the certificate in {self.folder} is not valid before {leaf.not_valid_before_utc:%Y-%m-%d %H:%M} UTC: "
                 f"check this machine's clock, or {again}"
             )
-        return Snapshot(
-            credential=credential,
-            trust=trust,
-            generation=generation,
-            context=server_context(self._config, credential, trust, self._policy),
-            server_cert=leaf.public_bytes(Encoding.PEM).decode("ascii"),
-        )
+
+    def _warn_of_lists(self, monotonic: float) -> None:
+        if monotonic - self._warned < _WARN_AGAIN:
+            return
+        now = datetime.now(UTC)
+        for found in self.snapshot.revocations.lists.values():
+            if found.next_update - now < min(_WARN_BEFORE, (found.next_update - found.this_update) / 4):
+                self._warned = monotonic
+                log.warning(
+                    "a revocation list becomes stale: nobody of its authority is let in from then on",
+                    authority=found.issuer,
+                    next_update=found.next_update.isoformat(),
+                    cure="publish it again with 'handclasp-pki crl', or have 'handclasp-pki crl --daemon' do so",
+                )
+
+    def _folder_itself(self) -> tuple[int, int] | None:
+        try:
+            status = self.folder.stat()
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
 
     def _fingerprint(self) -> _Fingerprint:
         try:
             paths = locate(self.folder)
-            return tuple(
-                (str(path), status.st_ino, status.st_size, status.st_mtime_ns)
-                for path in (paths.certificate, paths.key, paths.trust)
-                for status in (path.stat(),)
-            )
-        except (OSError, PKIError):
+        except PKIError:
             return ()
+        found = []
+        for path in (paths.certificate, paths.key, paths.trust, paths.lists):
+            try:
+                status = path.stat()
+            except OSError:
+                continue
+            found.append((str(path), status.st_ino, status.st_size, status.st_mtime_ns))
+        return tuple(found)
+
+
+def _check_lists(revocations: Revocations, trust: TrustBundle, now: datetime, before: Snapshot | None) -> None:
+    """Raise TrustError for lists that would let in who must stay out."""
+    for found in revocations.lists.values():
+        if now >= found.next_update:
+            raise TrustError(
+                f"the revocation list of {found.issuer} is stale since {found.next_update:%Y-%m-%d %H:%M} UTC: "
+                "publish it again with 'handclasp-pki crl'"
+            )
+        if found.this_update > now + _CLOCKS_DIFFER:
+            raise TrustError(f"the revocation list of {found.issuer} is from the future: check this machine's clock")
+    if before is None:
+        return
+    # Somebody who can take a list away, or put an old one back, must not undo a revocation by it.
+    trusted = {key_id(anchor) for anchor in trust}
+    for key, known in before.revocations.lists.items():
+        found_now = revocations.lists.get(key)
+        if found_now is None and key in trusted:
+            raise TrustError(f"the revocation list of {known.issuer} is gone: put it back, or restart to do without")
+        if found_now is not None and found_now.number < known.number:
+            raise TrustError(
+                f"the revocation list of {known.issuer} is number {found_now.number}, older than number {known.number}"
+            )

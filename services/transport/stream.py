@@ -25,6 +25,7 @@ class Stream(ABC):
 
     __slots__ = (
         "_drained",
+        "_moved",
         "answered",
         "closed",
         "credit",
@@ -59,6 +60,7 @@ class Stream(ABC):
         self.patience: asyncio.TimerHandle | None = None
         """Runs while the rest of a request is thrown away whose answer is complete."""
         self._drained: list[asyncio.Future[None]] = []
+        self._moved: tuple[int, float] = 0, 0.0
 
     # What the application's side calls.
 
@@ -99,9 +101,18 @@ class Stream(ABC):
             if len(parts) > 1:
                 first = b"".join(parts)
         self.pending_size -= size
+        self._moved = 0, 0.0
         if self._drained and self.pending_size <= HIGH_WATER // 2:
             self._wake()
         return first
+
+    def is_stalled(self, now: float, since: float) -> bool:
+        """Whether the peer has taken nothing of what waits since that moment; to be asked from time to time."""
+        size, seen = self._moved
+        if not self.pending_size or self.pending_size != size:
+            self._moved = self.pending_size, now
+            return False
+        return seen <= since
 
     def close(self) -> None:
         """The stream is gone. What waits will not be sent; who waits is told."""
@@ -133,6 +144,10 @@ class Stream(ABC):
     @abstractmethod
     def data(self, data: bytes) -> None:
         """Take the peer's data. Who has read it calls `http2.read(stream, size)`, and the peer may send more."""
+
+    @abstractmethod
+    def cut(self) -> None:
+        """Nobody vouches for the caller any more: say so where nothing was said yet. The connection ends next."""
 
     @abstractmethod
     def request_end(self) -> None:

@@ -53,9 +53,16 @@ class PeerTasks:
 
         Each scope gets its own dictionaries: middleware that writes into one does not speak to the next request.
         """
+        self._connection.requests += 1
+        self._listener.count_request()
         extensions = scope["extensions"]
-        extensions["tls"] = dict(self._connection.extension)
+        tls = self._connection.extension
+        extensions["tls"] = {**tls, "client_cert_chain": list(tls["client_cert_chain"])}
         extensions["handclasp"] = {"peer": self._connection.peer}
+
+    def is_vouched(self) -> bool:
+        """Whether the caller may still be answered; where not, the connection is cut by now."""
+        return self._connection.is_vouched()
 
     # What Hypercorn's H11Protocol and WSStream ask of a task group.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from h2.errors import ErrorCodes
 
+from services.transport.admission import without_peer_fields
 from services.transport.engine import (
     Body,
     ConnectionState,
@@ -58,6 +59,11 @@ class WebSocketStream(Stream):
             self.end()
             return
         listener = self.http2.listener
+        refused = listener.admission.objection(headers, pseudo.get(b":authority"))
+        if refused is not None or not self.http2.connection.is_vouched():
+            self.headers = [(b":status", b"%d" % (refused or 401)), (b"content-length", b"0"), date()]
+            self.end()
+            return
         self._ws = WebSocketMessages(
             listener.app,
             listener.config,
@@ -72,7 +78,7 @@ class WebSocketStream(Stream):
         self._put(
             Request(
                 stream_id=self.id,
-                headers=filter_pseudo_headers(headers),
+                headers=without_peer_fields(filter_pseudo_headers(headers)),
                 http_version="2",
                 method="GET",
                 raw_path=path,
@@ -93,6 +99,10 @@ class WebSocketStream(Stream):
         """The server stops."""
         if not self.ended:
             self._ws.go_away()
+
+    def cut(self) -> None:
+        if not self.ended:
+            self._ws.cut()
 
     def request_end(self) -> None:
         self.disconnected()

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from services.transport.connection import Connection
+from services.audit import Audit
+from services.transport.admission import Admission
 from services.transport.engine import Lifespan, WorkerContext
+from services.transport.handshake import Handshake
+from services.transport.limits import Limits
 from services.transport.listener import Listener
 
 if TYPE_CHECKING:
-    import signal
     import socket
     from collections.abc import Callable, Coroutine, Sequence
 
     from services.transport.engine import AppWrapper, Config
+    from services.transport.snapshot import Snapshot
     from services.transport.source import CredentialSource
 
 log = structlog.get_logger("handclasp.worker")
@@ -44,6 +49,22 @@ class Stop:
             loop.add_signal_handler(number, self)
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What every caller is held to, and where it is written down."""
+
+    limits: Limits = field(default_factory=Limits)
+    admission: Admission = field(default_factory=Admission)
+    audit: Audit = field(default_factory=Audit)
+    access: Callable[[Any, int | None, float], None] | None = None
+    max_requests: int | None = None
+
+
+def _reload(source: CredentialSource, audit: Audit) -> None:
+    source.reload_now()
+    audit.reopen()
+
+
 async def serve(
     app: AppWrapper,
     config: Config,
@@ -51,13 +72,15 @@ async def serve(
     sockets: Sequence[socket.socket],
     *,
     stop: Stop,
-    access: Callable[[Any, int | None, float], None] | None = None,
+    terms: Terms,
     ready: Callable[[], None] = lambda: None,
+    retire: Callable[[], None] = lambda: None,
 ) -> bool:
     """Serve `app` on the sockets until asked to stop, then drain for up to `config.graceful_timeout` seconds.
 
-    `ready` is called once, when connections are being accepted. Return whether all has ended; where it has not, the
-    application still holds tasks or threads, and the process should not wait for them.
+    `ready` is called once, when connections are being accepted; `retire` once, when `terms.max_requests` were answered.
+    Return whether all has ended; where it has not, the application still holds tasks or threads, and the process should
+    not wait for them.
 
     Raises:
         LifespanFailureError, LifespanTimeoutError: the application did not start.
@@ -69,10 +92,33 @@ async def serve(
     await lifespan.wait_for_startup()
     if lifespan_task.done():
         lifespan_task.result()
-    listener = Listener(app, config, WorkerContext(None), source, state, loop, access=access)
+    listener = Listener(
+        app,
+        config,
+        WorkerContext(None),
+        WorkerContext(None),
+        source,
+        state,
+        loop,
+        limits=terms.limits,
+        admission=terms.admission,
+        audit=terms.audit,
+        access=terms.access,
+        max_requests=terms.max_requests,
+        retire=retire,
+    )
+    judging: set[asyncio.Task[None]] = set()  # asyncio itself keeps weak references only
+
+    def judge(_: Snapshot) -> None:
+        task = loop.create_task(listener.judge_all())
+        judging.add(task)
+        task.add_done_callback(judging.discard)
+
+    source.on_change = judge
+    loop.add_signal_handler(signal.SIGHUP, _reload, source, terms.audit)
     watch = loop.create_task(source.watch())
     servers = [
-        await loop.create_server(partial(Connection, listener), sock=sock, backlog=config.backlog) for sock in sockets
+        await loop.create_server(partial(Handshake, listener), sock=sock, backlog=config.backlog) for sock in sockets
     ]
     try:
         ready()

@@ -60,6 +60,3 @@ async def failing_app(scope: Any, receive: Any, send: Any) -> None:
     assert scope["type"] == "lifespan"
     await receive()
     await send({"type": "lifespan.startup.failed", "message": "the database is away"})
-
-
-APP_COUNT = 6

@@ -12,7 +12,7 @@ from pki.lifecycle import Lifecycle, Request
 from pki.names import Names
 from pki.profiles import LEAF_PROFILES
 from pki.state import State
-from tests.faults._server import Server
+from tests.support.server import Server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,7 +46,7 @@ def start(credentials: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         *options: str, app: str = "services.app:app", credential: Path | None = None, **environment: str
     ) -> Server:
         own = credential or credentials / "localhost"
-        server = Server(tmp_path_factory.mktemp("server"), own, credentials / "alice", app, *options, **environment)
+        server = Server(tmp_path_factory.mktemp("server"), own, credentials / "alice", app, options, **environment)
         servers.append(server)
         return server
 

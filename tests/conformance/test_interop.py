@@ -16,7 +16,7 @@ from tests.support.tools import require
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.faults._server import Server
+    from tests.support.server import Server
 
 INTEROP = Path(__file__).parent / "interop"
 GREETING = "Hello alice@example.com!"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.faults._server import Server
+    from tests.support.server import Server
 
 
 @pytest.fixture(scope="module")

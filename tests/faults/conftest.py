@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import itertools
 import re
+import threading
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 from cryptography import x509
 
-from tests.faults._issuer import SERVER, Issuer
-from tests.faults._server import Server
-from tests.faults._wire import Ended
+from tests.support.issuer import SERVER, Issuer
+from tests.support.server import Server
+from tests.support.wire import Ended
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -48,7 +50,7 @@ def start(credentials: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
     def starter(*options: str, app: str = "tests.faults._app:app", **environment: str) -> Server:
         folder = tmp_path_factory.mktemp("server")
-        server = Server(folder, credentials / "localhost", credentials / "alice", app, *options, **environment)
+        server = Server(folder, credentials / "localhost", credentials / "alice", app, options, **environment)
         servers.append(server)
         return server
 
@@ -66,7 +68,9 @@ def _spare(start: Callable[..., Server]) -> list[Server]:
 def own(start: Callable[..., Server], _spare: list[Server]) -> Server:
     """A server to stop or to break. The next one starts meanwhile."""
     _spare.append(start())
-    return _spare.pop(0)
+    server = _spare.pop(0)
+    assert server.port, "is ready"
+    return server
 
 
 class Shared:
@@ -118,10 +122,37 @@ def rude_server(_rude: Shared) -> Iterator[Server]:
         yield lent
 
 
+@pytest.fixture
+def bystander(server: Server) -> Iterator[list[float]]:
+    """Another client, on a connection of its own, asks all the while. Every answer must come, and soon."""
+    times: list[float] = []
+    failures: list[BaseException] = []
+    stop = threading.Event()
+
+    def ask() -> None:
+        try:
+            with server.h2() as wire:
+                while not (stop.is_set() and times):
+                    started = time.monotonic()
+                    assert wire.get("/", timeout=5).status == 200
+                    times.append(time.monotonic() - started)
+                    time.sleep(0.005)
+        except BaseException as failure:
+            failures.append(failure)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    yield times
+    stop.set()
+    thread.join()
+    assert not failures, f"the bystander failed: {failures}"
+    assert max(times) < 3.0, f"the bystander waited {max(times):.2f} s"
+
+
 _tags = itertools.count(1)
 
 
 @pytest.fixture
 def tag(request: pytest.FixtureRequest) -> str:
     """A name under which the application counts what this test asks for."""
-    return f"{request.node.name}-{next(_tags)}".translate(str.maketrans("[]/ ", "----"))
+    return re.sub(r"\W+", "-", f"{request.node.name}-{next(_tags)}")

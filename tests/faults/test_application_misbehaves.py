@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults._server import eventually
-from tests.faults._wire import data
+from tests.support.server import eventually
+from tests.support.wire import data
 
 if TYPE_CHECKING:
-    from tests.faults._server import Server
-    from tests.faults._wire import Reply
+    from tests.support.server import Server
+    from tests.support.wire import Reply
 
 INTERNAL_ERROR = 2
 BOTH = pytest.mark.parametrize("over", ["h1", "h2"])
@@ -148,7 +148,7 @@ def test_endless_response_ends_with_its_client(server: Server, over: str, tag: s
         wires = [server.h2() for _ in range(4)]
         for wire in wires:
             wire.open(path)
-            wire.frame()
+        eventually(lambda: server.stats(tag)["active"] == 4)
         wires[0].close()
         for wire in wires[1:]:
             wire.vanish()

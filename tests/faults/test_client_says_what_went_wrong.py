@@ -31,13 +31,13 @@ from clients.errors import (
     WrongHostName,
     WrongProtocol,
 )
-from tests.faults._issuer import CLIENT, SERVER, Issuer
+from tests.support.issuer import CLIENT, SERVER, Issuer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.faults._server import Server
+    from tests.support.server import Server
 
 CLIENTS = {"http1": http1, "http2": http2}
 LOCALHOST = (x509.DNSName("localhost"),)

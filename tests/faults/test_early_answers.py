@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.faults._app import digest, pieces
-from tests.faults._wire import data, reset
+from tests.support.wire import data, reset
 
 if TYPE_CHECKING:
-    from tests.faults._server import Server
+    from tests.support.server import Server
 
 ANSWER = 100_000
 WHOLE = b"".join(pieces(ANSWER))
@@ -44,6 +44,7 @@ def test_data_behind_the_answer(server: Server, late: float, size: int, end: boo
 
 def test_bodies_that_nobody_reads_do_not_starve_the_connection(server: Server, tag: str) -> None:
     """Forty uploads that wait unread, five times the connection's window, leave room for one that is read."""
+    before = server.rss()
     with server.h2() as wire:
         for _ in range(40):
             stream = wire.open(f"/gate?tag={tag}", "POST", end=False)
@@ -51,6 +52,7 @@ def test_bodies_that_nobody_reads_do_not_starve_the_connection(server: Server, t
         stream = wire.open("/echo", "POST", end=False)
         wire.say(stream, b"".join(pieces(300_000)), end=True)
         assert wire.reply(stream).body == f"{digest(300_000)} 300000".encode()
+        assert server.rss() - before < 16
         with server.h1() as line:
             assert line.get(f"/open?tag={tag}").status == 200
 

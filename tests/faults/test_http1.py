@@ -10,7 +10,7 @@ import pytest
 from tests.faults._app import digest, pieces
 
 if TYPE_CHECKING:
-    from tests.faults._server import Server
+    from tests.support.server import Server
 
 HOST = "host: localhost\r\n"
 

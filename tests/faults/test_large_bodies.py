@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.faults._app import PIECE, digest, pieces
-from tests.faults._server import MIB
-from tests.faults._wire import window
+from tests.support.server import MIB
+from tests.support.wire import window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.faults._server import Server
-    from tests.faults._wire import Reply
+    from tests.support.server import Server
+    from tests.support.wire import Reply
 
 
 @pytest.fixture(scope="module")

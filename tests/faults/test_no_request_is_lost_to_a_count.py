@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from tests.faults._load import Tally, hammer
+from tests.support.load import Tally, hammer
 
 if TYPE_CHECKING:
-    from tests.faults._server import Server
+    from tests.support.server import Server
 
 
 def test_six_thousand_requests_on_one_connection(server: Server) -> None:
@@ -19,8 +19,8 @@ def test_six_thousand_requests_on_one_connection(server: Server) -> None:
     assert (tally.answered, tally.refused, tally.connections) == (6_000, 0, 1)
 
 
-def test_two_thousand_requests_on_one_http1_connection(server: Server) -> None:
-    """The same over HTTP/1.1."""
+def test_requests_on_one_http1_connection(server: Server) -> None:
+    """The same over HTTP/1.1: 1,200."""
     with server.h1() as line:
-        for _ in range(2_000):
+        for _ in range(1_200):
             assert line.get("/").status == 200

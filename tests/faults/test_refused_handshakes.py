@@ -16,13 +16,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from tests.faults._issuer import ALICE, SERVER, Issued, Issuer, client_context
+from tests.support.issuer import ALICE, SERVER, Issued, Issuer, client_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.faults._server import Server
+    from tests.support.server import Server
 
 TLS10, TLS11, TLS12, TLS13 = (getattr(ssl.TLSVersion, f"TLSv1{minor}") for minor in ("", "_1", "_2", "_3"))
 NUL = x509.RFC822Name._init_without_validation("alice@example.com\0.evil.example")

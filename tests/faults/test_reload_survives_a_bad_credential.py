@@ -10,8 +10,8 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from tests.faults._issuer import SERVER, Issued, Issuer
-from tests.faults._server import Server, eventually
+from tests.support.issuer import SERVER, Issued, Issuer
+from tests.support.server import Server, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.faults._app import digest, pieces
-from tests.faults._load import Tally, hammer
-from tests.faults._server import MIB, eventually
-from tests.faults._websocket import WebSocket
-from tests.faults._wire import LARGEST_WINDOW, Ended
+from tests.support.load import Tally, hammer
+from tests.support.server import MIB, eventually
+from tests.support.websocket import WebSocket
+from tests.support.wire import LARGEST_WINDOW, Ended
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.faults._server import Server
+    from tests.support.server import Server
 
 EVERY_STREAM, NO_ERROR = LARGEST_WINDOW, 0
 
@@ -127,19 +127,28 @@ def load_that_moves(first: Server, second: Server, total: int) -> None:
     killer = threading.Thread(target=leave)
     killer.start()
     asyncio.run(
-        hammer(lambda: ports[0], lambda: context, tally, total=total, connections=8, streams=10, share=total // 16)
+        hammer(
+            lambda: ports[0],
+            lambda: context,
+            tally,
+            total=total,
+            connections=8,
+            streams=10,
+            share=total // 16,
+            path="/?tag=load",
+        )
     )
     killer.join()
     assert tally.failed == []
     assert tally.answered == total
     assert first.exit_code() == 0
-    assert second.log().count("path=/ ") > total // 16, "the second server was under load, too"
+    assert second.stats("load")["seen"] > total // 16, "the second server was under load, too"
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_load_moves_to_another_server(start: Callable[..., Server], own: Server, workers: int) -> None:
     """A client under load that honours GOAWAY and goes to a second server sees no failed request."""
-    first = start("--workers", str(workers))
+    first = start("--workers", str(workers), "--no-access-log")
     load_that_moves(first, own, 6_000 // workers)
     sound(first)
 
@@ -191,6 +200,37 @@ def test_http1_request_behind_the_signal(own: Server) -> None:
         assert busy.reply().body == b"first-last"
         rest = busy.reply()  # the pipelined one: answered whole or not at all
         assert rest.status is None or rest.whole
+    assert own.exit_code() == 0
+    sound(own)
+
+
+def test_http1_clients_under_load_are_told_to_close(own: Server) -> None:
+    """Clients that ask without a pause are answered each time, until one answer says `connection: close`."""
+    answers: list[int] = []
+    failures: list[BaseException] = []
+
+    def ask() -> None:
+        try:
+            with own.h1() as line:
+                for number in range(100_000):
+                    reply = line.get("/stream" if number % 3 else "/")
+                    assert reply.whole
+                    if reply.headers.get("connection") == "close":
+                        assert line.ending() == "close_notify"
+                        answers.append(number)
+                        return
+        except BaseException as failure:
+            failures.append(failure)
+
+    clients = [threading.Thread(target=ask) for _ in range(6)]
+    for client in clients:
+        client.start()
+    time.sleep(0.5)
+    own.signal()
+    for client in clients:
+        client.join(20)
+    assert failures == []
+    assert len(answers) == 6
     assert own.exit_code() == 0
     sound(own)
 

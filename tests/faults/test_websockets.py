@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 from wsproto.frame_protocol import Opcode
 
-from tests.faults._server import eventually
-from tests.faults._websocket import WebSocket, close_frame, frame
-from tests.faults._wire import Line1, Wire, data
+from tests.support.server import eventually
+from tests.support.websocket import WebSocket, close_frame, frame
+from tests.support.wire import Wire, data
+from tests.support.wire1 import Line1
 
 if TYPE_CHECKING:
-    from tests.faults._server import Server
+    from tests.support.server import Server
 
 BOTH = pytest.mark.parametrize("over", ["h1", "h2"])
 

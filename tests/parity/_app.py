@@ -1,4 +1,7 @@
-"""An application that says who calls, on HTTP and on WebSocket: as the scope has it, and as `current_peer()` has it."""
+"""An application that says who calls, on HTTP and on WebSocket: as the scope has it, and as `current_peer()` has it.
+
+`/whoami` is the product's own.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
+from services.app import app as greeter
 from services.peer import Peer, current_peer
 
 
@@ -23,15 +27,17 @@ def answer(scope: Any) -> bytes:
     peer = scope["extensions"]["handclasp"]["peer"]
     assert peer is current_peer()
     tls = scope["extensions"]["tls"]
-    document = {"identity": described(peer), "tls": dict(tls), "http_version": scope["http_version"]}
-    # What a careless middleware may do: the next request must not see it.
-    tls["client_cert_name"] = "CN=mallory"
-    tls.clear()
-    return json.dumps(document).encode()
+    document = json.dumps({"identity": described(peer), "tls": tls, "http_version": scope["http_version"]})
+    if scope["path"] == "/careless":  # what middleware may do, and the next request must not see
+        tls["client_cert_chain"].clear()
+        tls.clear()
+    return document.encode()
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
-    if scope["type"] == "http":
+    if scope["type"] == "lifespan" or scope["path"] == "/whoami":
+        await greeter(scope, receive, send)
+    elif scope["type"] == "http":
         body = answer(scope)
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
         await send({"type": "http.response.body", "body": body})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 from dataclasses import replace
@@ -18,16 +19,19 @@ from pki.lifecycle import Lifecycle, Request
 from pki.names import Names
 from pki.profiles import LEAF_PROFILES
 from pki.state import State
-from tests.faults._issuer import client_context
-from tests.faults._server import Server
-from tests.faults._websocket import WebSocket
-from tests.faults._wire import Line1, Wire
 from tests.parity._app import described
+from tests.support.issuer import client_context
+from tests.support.server import Server
 from tests.support.tools import require
+from tests.support.websocket import WebSocket
+from tests.support.wire import Wire
+from tests.support.wire1 import Line1
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    Ask = Callable[..., Any]
 
 EMAIL, SPIFFE = "alice@example.com", "spiffe://example.com/ns/shop/sa/web"
 
@@ -61,19 +65,31 @@ def server(lifecycle: Lifecycle, tmp_path_factory: pytest.TempPathFactory) -> It
         credentials / "localhost",
         "tests.parity._app:app",
         # An RSA client can sign in TLS 1.3 under any policy; curl of an old distribution is served too.
-        "--tls-policy",
-        "intermediate",
+        ["--tls-policy", "intermediate"],
     )
     yield running
     running.stop()
     assert "Traceback" not in running.log()
 
 
-def over_client(client: Callable[..., Any]) -> Callable[[Server, Path], Any]:
-    def ask(server: Server, folder: Path) -> Any:
+def over_client(client: Callable[..., Any]) -> Ask:
+    def ask(server: Server, folder: Path, path: str = "/") -> Any:
         with client(f"https://localhost:{server.port}", folder) as session:
-            session.get("/")  # the second request on a connection is told the same as the first
-            return json.loads(session.get("/").body)
+            session.get(path)  # the second request on a connection is told the same as the first
+            return json.loads(session.get(path).body)
+
+    return ask
+
+
+def over_async_client(client: Callable[..., Any]) -> Ask:
+    def ask(server: Server, folder: Path, path: str = "/") -> Any:
+        async def get() -> Any:
+            async with client(f"https://localhost:{server.port}", folder) as session:
+                first, second = await asyncio.gather(session.get(path), session.get(path))
+                assert first.body == second.body
+                return json.loads(second.body)
+
+        return asyncio.run(get())
 
     return ask
 
@@ -91,7 +107,7 @@ class CalledBy:
         return Wire(self._port, client_context(self._folder, trust=self._folder / "ca.crt", alpn=("h2",)))
 
 
-def over_websocket(http: str) -> Callable[[Server, Path], Any]:
+def over_websocket(http: str) -> Ask:
     def ask(server: Server, folder: Path) -> Any:
         with WebSocket(CalledBy(server, folder), http, "/").accepted() as socket:
             socket.send("who am I?")
@@ -102,18 +118,20 @@ def over_websocket(http: str) -> Callable[[Server, Path], Any]:
     return ask
 
 
-def over_curl(option: str) -> Callable[[Server, Path], Any]:
-    def ask(server: Server, folder: Path) -> Any:
+def over_curl(option: str) -> Ask:
+    def ask(server: Server, folder: Path, path: str = "/") -> Any:
         words = [require("curl"), "--silent", "--show-error", "--fail", option, "--cacert", folder / "ca.crt"]
-        words += ["--cert", folder / "tls.crt", "--key", folder / "tls.key", f"https://localhost:{server.port}/"]
+        words += ["--cert", folder / "tls.crt", "--key", folder / "tls.key", f"https://localhost:{server.port}{path}"]
         return json.loads(subprocess.run(words, check=True, capture_output=True, timeout=20).stdout)
 
     return ask
 
 
-WAYS: dict[str, tuple[Callable[[Server, Path], Any], str]] = {
+WAYS: dict[str, tuple[Ask, str]] = {
     "clients.http1": (over_client(http1.Client), "1.1"),
+    "clients.http1, async": (over_async_client(http1.AsyncClient), "1.1"),
     "clients.http2": (over_client(http2.Client), "2"),
+    "clients.http2, async": (over_async_client(http2.AsyncClient), "2"),
     "WebSocket over HTTP/1.1": (over_websocket("h1"), "1.1"),
     "WebSocket over HTTP/2": (over_websocket("h2"), "2"),
     "curl --http1.1": (over_curl("--http1.1"), "1.1"),
@@ -157,6 +175,26 @@ def test_the_identity_is_the_certificates(
     assert told["http_version"] == http_version
     assert told["tls"]["client_cert_chain"][0] == credential.chain_pem().decode()
     assert told["tls"]["client_cert_name"] == credential.leaf.subject.rfc4514_string()
+
+
+@pytest.mark.parametrize("way", [way for way in WAYS if "WebSocket" not in way])
+def test_whoami_says_the_same(server: Server, issue: Callable[[str, KeyType], Path], way: str) -> None:
+    """`/whoami`, field by field: the certificate's identity, and connections that differ by HTTP version alone."""
+    folder = issue("all", KeyType.P256)
+    ask, http_version = WAYS[way]
+    told = ask(server, folder, "/whoami")
+    credential, _ = load_folder(folder)
+    identity = described(_Caller(Identity.from_certificate(credential.leaf)))
+    assert identity.pop("issuer") == "CN=Parity CA"
+    for name, value in identity.items():
+        assert told.pop(name) == (value.replace("+00:00", "Z") if name.startswith("not_") else value)
+    assert told.pop("group").lower() in ("x25519mlkem768", "x25519")  # as new as the client's OpenSSL
+    assert told == {
+        "http_version": http_version,
+        "tls_version": "TLSv1.3",
+        "cipher": "TLS_AES_256_GCM_SHA384",
+        "alpn": "h2" if http_version == "2" else "http/1.1",
+    }
 
 
 class _Caller:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import re
 import subprocess
@@ -17,6 +18,27 @@ SURFACE = {
     "clients.http1": {"AsyncClient", "Client"},
     "clients.http2": {"AsyncClient", "Client"},
 }
+
+
+ONLY_IN = {
+    "hypercorn": {"services/transport/engine.py"},
+    "OpenSSL": {f"services/transport/{name}.py" for name in ("connection", "context", "handshake", "wire")},
+    "httpx": {"clients/session.py", "clients/translation.py"},
+    "uvloop": {"services/processes.py"},
+    "pydantic_settings": {"services/settings.py"},
+}
+"""Who may import what is replaced with effort; a new module needs no line here, and no list to be forgotten in."""
+
+
+def imported(path: Path) -> set[str]:
+    """The top-level packages that a file imports, at run time or for its types."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.partition(".")[0])
+    return found
 
 
 def tracked() -> list[Path]:
@@ -35,6 +57,21 @@ def test_every_command_has_its_function(entry: str) -> None:
 @pytest.mark.parametrize("module", SURFACE)
 def test_the_public_surface_is_what_it_is_said_to_be(module: str) -> None:
     assert set(importlib.import_module(module).__all__) == SURFACE[module]
+
+
+@pytest.mark.parametrize("package", ONLY_IN)
+def test_a_library_is_imported_where_it_belongs(package: str) -> None:
+    sources = [path for folder in ("pki", "services", "clients") for path in (ROOT / folder).rglob("*.py")]
+    importers = {path.relative_to(ROOT).as_posix() for path in sources if package in imported(path)}
+    assert importers == ONLY_IN[package]
+
+
+def test_the_system_s_roots_are_named_nowhere() -> None:
+    """No call that loads them, in no module: trust is the bundle of the credential folder."""
+    calls = re.compile(r"set_default_verify_paths|load_default_certs|create_default_context|\bcertifi\b|truststore")
+    for folder in ("pki", "services", "clients"):
+        for path in (ROOT / folder).rglob("*.py"):
+            assert not calls.search(path.read_text()), path
 
 
 def test_the_lock_holds_hashes_and_no_host() -> None:

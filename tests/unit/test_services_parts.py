@@ -18,7 +18,7 @@ from services.logs import printable
 from services.peer import NoPeerError, Peer, bind_peer, current_peer
 from services.transport.budget import Budget
 from services.transport.extension import tls_extension
-from services.transport.fields import UnsendableFieldError, date, sendable
+from services.transport.fields import UnsendableFieldError, date, is_method, sendable
 from services.transport.sockets import Address, BindError, listen
 from services.whoami.service import describe
 
@@ -58,6 +58,7 @@ def test_the_peer_is_the_contexts() -> None:
     context = contextvars.Context()
     context.run(bind_peer, PEER)
     assert context.run(current_peer) is PEER
+    assert str(PEER) == "alice@example.com"
     with pytest.raises(NoPeerError):
         contextvars.Context().run(current_peer)
 
@@ -78,11 +79,20 @@ def test_whoami_tells_it_all() -> None:
 
 def test_the_extension_has_numbers_of_iana() -> None:
     extension = tls_extension(PEER, "server")
+    assert extension["server_cert"] == "server"
+    assert (extension["client_cert_name"], extension["client_cert_error"]) == ("CN=alice", None)
     assert (extension["tls_version"], extension["cipher_suite"]) == (0x0304, 0x1302)
     assert extension["client_cert_chain"] == ["leaf", "anchor"]
 
 
 FIELDS = st.lists(st.tuples(st.binary(max_size=20), st.binary(max_size=20)), max_size=4)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_one"), [(b"GET", True), (b"M-SEARCH", True), (b"", False), (b"G T", False), (b"G\n", False)]
+)
+def test_a_method_is_a_token(name: bytes, is_one: bool) -> None:
+    assert is_method(name) is is_one
 
 
 @given(FIELDS)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from hpack import Encoder
 from hyperframe.frame import SettingsFrame, WindowUpdateFrame
 
-from tests.faults._wire import INITIAL_WINDOW_SIZE, LARGEST_WINDOW, PREFACE
+from tests.support.wire import INITIAL_WINDOW_SIZE, LARGEST_WINDOW, PREFACE
 
 if TYPE_CHECKING:
     import ssl

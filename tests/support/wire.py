@@ -1,4 +1,4 @@
-"""HTTP/2 and HTTP/1.1 by hand over mutual TLS: frames and bytes as a test wants them, right or wrong.
+"""HTTP/2 by hand over mutual TLS: frames and bytes as a test wants them, right or wrong.
 
 Blocking sockets and no background work: nothing is answered, acknowledged or given back unless a method says so.
 """
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 LARGEST_WINDOW = 2**31 - 1
+NO_ERROR, PROTOCOL_ERROR, FLOW_CONTROL_ERROR, STREAM_CLOSED, FRAME_SIZE_ERROR = 0, 1, 3, 5, 6
+REFUSED_STREAM, COMPRESSION_ERROR, ENHANCE_YOUR_CALM = 7, 9, 11
+"""Error codes (RFC 9113 section 7)."""
 INITIAL_WINDOW_SIZE, HEADER_TABLE_SIZE = SettingsFrame.INITIAL_WINDOW_SIZE, SettingsFrame.HEADER_TABLE_SIZE
 
 
@@ -89,7 +92,7 @@ def connect(
         raise
 
 
-class _Line:
+class Line:
     """A TLS connection that says how it ended."""
 
     def __init__(self, sock: ssl.SSLSocket) -> None:
@@ -106,6 +109,15 @@ class _Line:
 
     def send_bytes(self, raw: bytes) -> None:
         self.sock.sendall(raw)
+
+    def shove(self, raw: bytes, times: int) -> None:
+        """Send without a look at what comes back, for as long as the server takes it."""
+        self.sock.settimeout(10)
+        try:
+            for _ in range(times):
+                self.send_bytes(raw)
+        except OSError:
+            pass
 
     def recv(self, timeout: float = 5.0, size: int = 262_144) -> bytes:
         """Some bytes. Raises TimeoutError or Ended."""
@@ -129,7 +141,7 @@ class _Line:
         plain.close()
 
 
-class Wire(_Line):
+class Wire(Line):
     """One HTTP/2 connection. Streams may send without limit (2 GiB) unless `stream_window` says otherwise."""
 
     def __init__(
@@ -260,6 +272,12 @@ class Wire(_Line):
         except Ended as end:
             return str(end)
 
+    def goaway_error(self, timeout: float = 10.0) -> int:
+        """The error of the GOAWAY with which the server ends the connection."""
+        ending = self.ending(timeout)
+        assert self.goaways, f"no GOAWAY; the connection ended with {ending}"
+        return self.goaways[-1][1]
+
     def _take(self, frame: Frame) -> None:
         if not isinstance(frame, DataFrame):
             self.events.append(frame)
@@ -298,91 +316,3 @@ class Wire(_Line):
 def _ack(frame: Frame) -> Frame:
     frame.flags.add("ACK")
     return frame
-
-
-class Line1(_Line):
-    """One HTTP/1.1 connection."""
-
-    def __init__(self, port: int, context: ssl.SSLContext, *, receive_buffer: int | None = None) -> None:
-        super().__init__(connect(port, context, receive_buffer=receive_buffer))
-        self.left = bytearray()
-
-    def get(self, path: str = "/", method: str = "GET", *, more: str = "", timeout: float = 10.0) -> Reply:
-        self.send_bytes(f"{method} {path} HTTP/1.1\r\nhost: localhost\r\n{more}\r\n".encode())
-        return self.reply(method, timeout=timeout)
-
-    def reply(self, method: str = "GET", *, timeout: float = 10.0) -> Reply:
-        """The next reply. One that is cut off is not `whole`."""
-        until = time.monotonic() + timeout
-        reply = Reply()
-        try:
-            while True:
-                status, fields = self._head(until)
-                if status >= 200 or status == 101:
-                    break
-                reply.informational.append((status, fields))
-            reply.status, reply.headers = status, fields
-            if method == "HEAD" or reply.status in (101, 204, 304):
-                pass
-            elif "chunked" in reply.headers.get("transfer-encoding", ""):
-                self._chunks(reply, until)
-            elif "content-length" in reply.headers:
-                self._exactly(int(reply.headers["content-length"]), reply.body, until)
-            else:
-                self._to_the_end(reply, until)
-        except Ended:
-            return reply
-        reply.whole = True
-        return reply
-
-    def ending(self, timeout: float = 10.0) -> str:
-        """How the server ends the connection, after all that comes before (it is in `left`)."""
-        until = time.monotonic() + timeout
-        try:
-            while True:
-                self._more(until)
-        except Ended as end:
-            return str(end)
-
-    def _more(self, until: float) -> None:
-        self.left += self.recv(until - time.monotonic())
-
-    def _line(self, until: float) -> str:
-        while b"\r\n" not in self.left:
-            self._more(until)
-        line, _, rest = bytes(self.left).partition(b"\r\n")
-        self.left = bytearray(rest)
-        return line.decode("latin-1")
-
-    def _head(self, until: float) -> tuple[int, dict[str, str]]:
-        status, fields = int(self._line(until).split()[1]), {}
-        while line := self._line(until):
-            name, _, value = line.partition(":")
-            fields[name.lower()] = value.strip()
-        return status, fields
-
-    def _exactly(self, size: int, into: bytearray, until: float) -> None:
-        size += len(into)
-        while True:
-            take = size - len(into)
-            into += self.left[:take]
-            del self.left[:take]
-            if len(into) == size:
-                return
-            self._more(until)
-
-    def _chunks(self, reply: Reply, until: float) -> None:
-        while size := int(self._line(until), 16):
-            self._exactly(size, reply.body, until)
-            self._line(until)
-        self._line(until)
-
-    def _to_the_end(self, reply: Reply, until: float) -> None:
-        try:
-            while True:
-                reply.body += self.left
-                self.left.clear()
-                self._more(until)
-        except Ended as end:
-            if str(end) != "close_notify":
-                raise

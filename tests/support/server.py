@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from tests.faults._issuer import client_context
-from tests.faults._wire import Line1, Wire
+from tests.support.issuer import client_context
+from tests.support.wire import Wire
+from tests.support.wire1 import Line1
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 ROOT = Path(__file__).parents[2]
 MIB = 2**20
@@ -35,7 +36,7 @@ class Server:
         credential: Path,
         client: Path,
         app: str = "tests.faults._app:app",
-        *options: str,
+        options: Sequence[str] = (),
         **environment: str,
     ) -> None:
         self.credential, self.client = credential, client

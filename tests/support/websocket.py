@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from wsproto.frame_protocol import FrameProtocol, Opcode
 
-from tests.faults._wire import Ended, Line1, Wire, data
+from tests.support.wire import Ended, Wire, data
+from tests.support.wire1 import Line1
 
 if TYPE_CHECKING:
-    from tests.faults._server import Server
-    from tests.faults._wire import Reply
+    from tests.support.server import Server
+    from tests.support.wire import Reply
 
 _KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 _ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="

@@ -113,6 +113,28 @@ class Issuer:
             builder = builder.add_extension(x509.SubjectAlternativeName(san), critical=False)
         return Issued(builder.sign(self._key, hashes.SHA256()), key, trust or self.certificate)
 
+    def revocation_list(
+        self,
+        *serials: int,
+        number: int = 1,
+        signed: timedelta = timedelta(0),
+        stale: timedelta = timedelta(hours=1),
+    ) -> bytes:
+        """A list of these serial numbers, PEM; `signed` and `stale` are counted from now."""
+        now = datetime.now(UTC)
+        builder = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self.certificate.subject)
+            .last_update(now + signed)
+            .next_update(now + stale)
+            .add_extension(x509.CRLNumber(number), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
+        )
+        for serial in serials:
+            revoked = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now).build()
+            builder = builder.add_revoked_certificate(revoked)
+        return builder.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM)
+
 
 def client_context(folder: Path | None, *, trust: Path, alpn: Sequence[str] = ("h2",)) -> ssl.SSLContext:
     """A client that trusts `trust` and presents the credential folder, if any. It accepts weak keys of its own."""

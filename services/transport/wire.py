@@ -1,0 +1,34 @@
+"""Between OpenSSL's memory and the socket."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from OpenSSL import SSL
+
+if TYPE_CHECKING:
+    import asyncio
+
+Address = tuple[str, int] | None
+
+RECORD = 16_384
+"""The most plaintext that one TLS record holds (RFC 8446 section 5.1)."""
+
+
+def flush(tls: Any, transport: asyncio.Transport, plaintext: int = 0) -> None:
+    """Hand OpenSSL's output to the transport, until there is none: one read a flush stalls large responses."""
+    size = plaintext + 64 * (1 + plaintext // RECORD) + 1024
+    while True:
+        try:
+            data = tls.bio_read(size)
+        except SSL.WantReadError:
+            return
+        transport.write(data)
+        if len(data) < size:
+            return
+
+
+def endpoint(transport: asyncio.BaseTransport, which: str) -> Address:
+    """Return host and port of one end, `peername` or `sockname`; None where the socket has none."""
+    found = transport.get_extra_info(which)
+    return (str(found[0]), int(found[1])) if isinstance(found, tuple) else None
