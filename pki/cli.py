@@ -108,7 +108,7 @@ def self_signed(
     email: EmailOption = None,
     dns: DnsOption = None,
     ip: IpOption = None,
-    key: Annotated[KeyType, typer.Option("--key", help="Key type.")] = KeyType.P521,
+    key: Annotated[KeyType, typer.Option("--key", help="Key type; ml-dsa-* experimental.")] = KeyType.P521,
     days: Annotated[int, typer.Option("--days", metavar="N", help="Life in days.")] = 30,
     out: Annotated[str, typer.Option("--out", metavar="FOLDER", help="Where to write the two files.")] = ".",
 ) -> None:
