@@ -12,6 +12,7 @@ import typer
 
 from pki import shell
 from pki.authority import lifetime_of
+from pki.commands.export import export
 from pki.commands.inventory import list_certificates, prune, upgrade
 from pki.commands.issue import issue_app
 from pki.commands.renew import renew, rotate
@@ -51,6 +52,7 @@ app.add_typer(issue_app, name="issue")
 app.command()(rotate)
 app.command()(renew)
 app.command("list")(list_certificates)
+app.command()(export)
 app.command()(prune)
 app.command()(upgrade)
 
@@ -73,6 +75,7 @@ def root(
     handclasp-pki renew --due                                     new dates for what will soon end
     handclasp-pki rotate --all                                    new keys, new dates, same names
     handclasp-pki inspect state/credentials/alice                 what a certificate says
+    handclasp-pki export alice --p12                              a file for browsers and phones
     """
     context.obj = Shared.of(context, state, passphrase_file, database)
 
