@@ -16,6 +16,7 @@ from pki.commands.export import export
 from pki.commands.inventory import list_certificates, prune, upgrade
 from pki.commands.issue import issue_app
 from pki.commands.renew import renew, rotate
+from pki.commands.sign import sign
 from pki.errors import PKIError
 from pki.facts import Facts, read_certificates
 from pki.keys import KeyType
@@ -52,6 +53,7 @@ app.add_typer(issue_app, name="issue")
 app.command()(rotate)
 app.command()(renew)
 app.command("list")(list_certificates)
+app.command()(sign)
 app.command()(export)
 app.command()(prune)
 app.command()(upgrade)
