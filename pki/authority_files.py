@@ -34,6 +34,7 @@ CERTIFICATE, KEY = "ca.crt", "ca.key"
 ROOT_CERTIFICATE, ROOT_KEY = "root.crt", "root.key"
 # OpenSSL reads no longer one, so a key encrypted with it would be lost.
 _LONGEST_PASSPHRASE = 1023
+_AUTHORITY_S = "the authority's"
 _CURE = "restore it from a copy, or move the folder away and make another authority with `init`"
 
 
@@ -114,15 +115,15 @@ def _one_authority(path: Path) -> x509.Certificate:
     return certificate
 
 
-def read_passphrase(path: Path) -> bytes:
-    """The passphrase in a file, without the line's end. Raises PassphraseError."""
+def read_passphrase(path: Path, whose: str = _AUTHORITY_S) -> bytes:
+    """The passphrase in a file, without the line's end; `whose` it is. Raises PassphraseError."""
     try:
         with path.open("rb") as file:
             # No more than tells that it is too long: /dev/zero has no end.
             text = file.read(_LONGEST_PASSPHRASE + 3)
     except OSError as error:
         raise PassphraseError(f"the passphrase file {path} cannot be read: {error.strerror}", path=path) from error
-    return check_passphrase(text.removesuffix(b"\n").removesuffix(b"\r"))
+    return check_passphrase(text.removesuffix(b"\n").removesuffix(b"\r"), whose)
 
 
 def no_authority(state: Path) -> NotFound:
@@ -130,12 +131,12 @@ def no_authority(state: Path) -> NotFound:
     return NotFound(f"there is no authority in {state}: make one with `handclasp-pki --state {state} init`", path=state)
 
 
-def check_passphrase(passphrase: bytes) -> bytes:
+def check_passphrase(passphrase: bytes, whose: str = _AUTHORITY_S) -> bytes:
     """The passphrase, if it can be one. Raises PassphraseError: an empty one would leave the key open."""
     if not passphrase:
-        raise PassphraseError("the authority's passphrase is empty: give it a text, or leave it out")
+        raise PassphraseError(f"{whose} passphrase is empty: give it a text, or leave it out")
     if len(passphrase) > _LONGEST_PASSPHRASE:
-        raise PassphraseError(f"the authority's passphrase is longer than {_LONGEST_PASSPHRASE} bytes")
+        raise PassphraseError(f"{whose} passphrase is longer than {_LONGEST_PASSPHRASE} bytes")
     return passphrase
 
 

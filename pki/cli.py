@@ -55,6 +55,8 @@ _COMMANDS = {
     "unhold": "pki.commands.revoke:unhold",
     "crl": "pki.commands.revoke:crl",
     "rotate-ca": "pki.commands.rotate_ca:rotate_ca_app",
+    "sign": "pki.commands.sign:sign",
+    "export": "pki.commands.export:export",
     "list": "pki.commands.inventory:list_certificates",
     "prune": "pki.commands.inventory:prune",
     "upgrade": "pki.commands.inventory:upgrade",
@@ -82,6 +84,7 @@ def root(
     handclasp-pki revoke --name alice --reason keyCompromise      nobody lets alice in any more
     handclasp-pki rotate --all                                    new keys, new dates, same names
     handclasp-pki inspect state/credentials/alice                 what a certificate says
+    handclasp-pki export alice --p12                              a file for browsers and phones
     """
     context.obj = Shared.of(context, state, passphrase_file, database)
 
@@ -126,7 +129,7 @@ def self_signed(
     email: EmailOption = None,
     dns: DnsOption = None,
     ip: IpOption = None,
-    key: Annotated[KeyType, typer.Option("--key", help="Key type.")] = KeyType.P521,
+    key: Annotated[KeyType, typer.Option("--key", help="Key type; ml-dsa-* experimental.")] = KeyType.P521,
     days: Annotated[int, typer.Option("--days", metavar="N", help="Life in days.")] = 30,
     out: Annotated[str, typer.Option("--out", metavar="FOLDER", help="Where to write the two files.")] = ".",
 ) -> None:

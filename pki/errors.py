@@ -12,6 +12,7 @@
     │   └── InventoryError       1   the database of the inventory is missing, unreachable, full, or of another version
     ├── CredentialError          1   a credential folder that cannot be used: `path`
     │   └── InsecurePermissions  1   a private key that others can read: `path`, `mode`
+    ├── CSRError                 1   a certificate signing request that nobody should sign: `path`
     ├── TrustError               1   a trust bundle that is missing, empty, unreadable, or holds a non-CA
     └── IdentityError            1   a certificate that names nobody, or somebody in a forbidden way
 
@@ -92,6 +93,14 @@ class InsecurePermissions(CredentialError):
     def __init__(self, message: str, *, path: Path, mode: int) -> None:
         super().__init__(message, path=path)
         self.mode = mode
+
+
+class CSRError(PKIError):
+    """A certificate signing request that is damaged, not signed by its own key, or for a key that is too weak."""
+
+    def __init__(self, message: str, *, path: Path | None = None) -> None:
+        super().__init__(message)
+        self.path = path
 
 
 class TrustError(PKIError):

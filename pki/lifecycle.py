@@ -26,6 +26,7 @@ from pki.open_state import OpenState
 from pki.profiles import AuthorityProfile
 from pki.renewal import Renewals, check_not_revoked
 from pki.rotation import AuthorityState
+from pki.signing import sign_request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from pki.authority import CertificateAuthority
     from pki.bulk import Line
     from pki.crl_signing import Reason
+    from pki.csr import SigningRequest
     from pki.importing import Imported
     from pki.inventory.rows import CertificateRow
     from pki.inventory.store import Inventory
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from pki.open_state import Signer
     from pki.renewal import Refused
     from pki.revocation import Published
+    from pki.signing import Certified
     from pki.state import State
     from pki.trust import TrustBundle
 
@@ -173,7 +176,7 @@ class Lifecycle:
             end_of(now, lifetime_of(request.days))
         with self.writing() as here:
             issuing = Issuing.begin(here, now=now, requested_by=self.requested_by)
-            known, latest = here.name(names.name) or (None, None)
+            known, latest = here.name(names.name) or (None, here.latest(names.name))
             returns = latest is not None and latest.state == "revoked" and again
             if not returns:
                 check_not_revoked(latest, names.name)
@@ -194,6 +197,19 @@ class Lifecycle:
             elif is_occupied(folder):
                 raise AlreadyExists(f"{folder} holds a credential already: pass another --out, or remove it")
             return issuing.put("rotated" if renewed else "issued", wanted, known)
+
+    def sign(self, csr: SigningRequest, request: Request, *, now: datetime, again: bool = False) -> Certified:
+        """Make a certificate for the key of a signing request; all else is as `request` has it. See `pki.signing`.
+
+        `note` is told where the signing request asks for other names. A name that was revoked is StateError, unless
+        it shall have a certificate `again`.
+        """
+        with self.writing() as here:
+            issuing = Issuing.begin(here, now=now, requested_by=self.requested_by)
+            done = sign_request(issuing, csr, request, again=again)
+        if unlike := csr.unlike(done.names):
+            self.note(f"the request asks for {unlike}, which was not followed")
+        return done
 
     def issue_many(self, lines: Sequence[Line], *, now: datetime, advance: Callable[[int], None] = _silent) -> Bulk:
         """Make the credentials of all of them: see `pki.bulk`. Names that are as asked for already are kept."""

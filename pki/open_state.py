@@ -122,6 +122,11 @@ class OpenState:
             row = work.names.get(name)
             return None if row is None else (row, work.certificates.get(row.serial))
 
+    def latest(self, name: str) -> CertificateRow | None:
+        """The newest certificate of a name, also of one whose key is elsewhere and that has no folder here."""
+        with self.inventory.reading() as work:
+            return next(iter(work.certificates.of_name(name)), None)
+
     def check_holder(self, name: NameRow) -> None:
         """Raise AlreadyExists where a name's folder has come to hold the credential of another name."""
         folder = self.state.path(name.folder)

@@ -49,7 +49,7 @@ UriOption = Annotated[list[str] | None, typer.Option("--uri", metavar="URI", hel
 DnsOption = Annotated[list[str] | None, typer.Option("--dns", metavar="NAME", help="May be repeated.")]
 IpOption = Annotated[list[str] | None, typer.Option("--ip", metavar="ADDRESS", help="May be repeated.")]
 DaysOption = Annotated[int | None, typer.Option("--days", metavar="N", help="Life in days.")]
-KeyOption = Annotated[KeyType | None, typer.Option("--key", help="Key type, p256 by default.")]
+KeyOption = Annotated[KeyType | None, typer.Option("--key", help="Key type, p256 by default; ml-dsa-* experimental.")]
 OutOption = Annotated[
     str | None, typer.Option("--out", metavar="FOLDER", help="Where to write it: DIR/credentials/NAME by default.")
 ]

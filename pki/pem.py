@@ -6,15 +6,17 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 # The kinds of keys that we issue for, and accept in a credential folder.
-PrivateKey: TypeAlias = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
-PublicKey: TypeAlias = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey
+MLDSAPrivateKey: TypeAlias = mldsa.MLDSA44PrivateKey | mldsa.MLDSA65PrivateKey | mldsa.MLDSA87PrivateKey
+MLDSAPublicKey: TypeAlias = mldsa.MLDSA44PublicKey | mldsa.MLDSA65PublicKey | mldsa.MLDSA87PublicKey
+PrivateKey: TypeAlias = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey | MLDSAPrivateKey
+PublicKey: TypeAlias = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey | MLDSAPublicKey
 
 _BEGIN = (b"-----BEGIN CERTIFICATE-----", b"-----BEGIN X509 CERTIFICATE-----")
 _OPENSSL_TRUSTED = b"-----BEGIN TRUSTED CERTIFICATE-----"
@@ -59,7 +61,7 @@ def parse_key(pem: bytes, passphrase: bytes | None = None) -> PrivateKey:
         reason = "the passphrase is wrong, or it is damaged" if encrypted else "it holds no private key in PEM"
         raise ValueError(reason) from error
     if not isinstance(key, PrivateKey):
-        raise ValueError("its kind is not supported: use an EC, Ed25519 or RSA key")  # noqa: TRY004
+        raise ValueError("its kind is not supported: use an EC, Ed25519, RSA or ML-DSA key")  # noqa: TRY004
     return key
 
 

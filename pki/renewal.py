@@ -61,8 +61,8 @@ def check_renewable(row: CertificateRow | None, name: str, now: datetime) -> Cer
     return row
 
 
-def check_not_revoked(row: CertificateRow | None, name: str) -> None:
-    """Raise StateError where a name's latest certificate is revoked or held.
+def check_not_revoked(row: CertificateRow | None, name: str, command: str | None = None) -> None:
+    """Raise StateError where a name's latest certificate is revoked or held; `command` would issue it all the same.
 
     Who was revoked does not come back by a timer, nor by being one of `--all`: only by somebody who says so.
     """
@@ -73,7 +73,7 @@ def check_not_revoked(row: CertificateRow | None, name: str) -> None:
     if row is not None and row.state == "revoked":
         raise StateError(
             f"{name} was revoked ({row.reason}, serial {row.serial}): if it shall have a certificate again, say so "
-            f"with `handclasp-pki issue {row.profile} {name} --again` and its names"
+            f"with `handclasp-pki {command or f'issue {row.profile} {name}'} --again` and its names"
         )
 
 

@@ -14,8 +14,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from OpenSSL import SSL, crypto
-from OpenSSL._util import ffi, lib
+from OpenSSL._util import exception_from_error_queue, ffi, lib
 
 from pki.errors import CredentialError, IdentityError
 from pki.identity import Identity, Purpose, has_purpose
@@ -146,7 +147,11 @@ def _present(context: SSL.Context, credential: Credential) -> None:
     context.use_certificate(credential.leaf)
     for intermediate in _presented(credential.chain):
         context.add_extra_chain_cert(intermediate)
-    context.use_privatekey(credential.key)
+    # pyOpenSSL takes the kinds of keys that it knows; its OpenSSL knows others as well, ML-DSA among them.
+    encoded = credential.key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    key = crypto.load_privatekey(crypto.FILETYPE_ASN1, encoded)
+    if not lib.SSL_CTX_use_PrivateKey(context._context, key._pkey):
+        exception_from_error_queue(SSL.Error)
     context.check_privatekey()
 
 

@@ -126,7 +126,8 @@ def test_the_linter_would_notice() -> None:
     assert findings(made)
 
 
-@pytest.mark.parametrize("key_type", list(KeyType))
+# The command may be older than ML-DSA (OpenSSL 3.5): tests/pki/test_ml_dsa.py has the server's own OpenSSL verify it.
+@pytest.mark.parametrize("key_type", [key for key in KeyType if not key.experimental])
 def test_openssl_verifies_every_profile(key_type: KeyType, tmp_path: Path, openssl: str) -> None:
     """Strictly, for its purpose, and not for the other one: leaves of an authority, and the self-signed one."""
     key = key_of(key_type)

@@ -207,7 +207,7 @@ def test_a_broken_candidate_changes_nothing(
     """An empty bundle, a foreign key, one that expired, a folder that is gone: said once, and the old serves on."""
     server = start(credential=plain)
     before = presented(server)
-    authority = lifecycle._authority()
+    authority = lifecycle.signer().authority
     names = Names.parse("expired", dns_names=["localhost"])
     key = load_folder(plain)[0].key
     expired = authority.issue(

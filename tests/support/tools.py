@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 
-_PACKAGES = {"curl": "curl", "openssl": "openssl", "go": "golang", "node": "nodejs", "postgresql": "postgresql"}
+_PACKAGES = {
+    "curl": "curl",
+    "openssl": "openssl",
+    "go": "golang",
+    "node": "nodejs",
+    "postgresql": "postgresql",
+    "certutil": "libnss3-tools",
+    "pk12util": "libnss3-tools",
+}
 # A server that is no command: what to look for, and where Debian keeps it, the newest version last.
 _PROGRAMS = {"postgresql": "postgres"}
 _FOLDERS = {"postgresql": "/usr/lib/postgresql/*/bin"}
