@@ -57,6 +57,8 @@ _COMMANDS = {
     "rotate-ca": "pki.commands.rotate_ca:rotate_ca_app",
     "sign": "pki.commands.sign:sign",
     "export": "pki.commands.export:export",
+    "verify": "pki.commands.check:verify",
+    "doctor": "pki.commands.check:doctor",
     "list": "pki.commands.inventory:list_certificates",
     "prune": "pki.commands.inventory:prune",
     "upgrade": "pki.commands.inventory:upgrade",
@@ -84,6 +86,8 @@ def root(
     handclasp-pki revoke --name alice --reason keyCompromise      nobody lets alice in any more
     handclasp-pki rotate --all                                    new keys, new dates, same names
     handclasp-pki inspect state/credentials/alice                 what a certificate says
+    handclasp-pki verify tls.crt                                  would our server accept it, and why not
+    handclasp-pki doctor                                          what is wrong here, or soon will be
     handclasp-pki export alice --p12                              a file for browsers and phones
     """
     context.obj = Shared.of(context, state, passphrase_file, database)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from pki.inventory.rows import AuthorityRow, NameRow
+    from pki.inventory.rows import AuthorityRow
     from pki.open_state import OpenState
 
 
@@ -42,7 +42,7 @@ def situations(here: OpenState, now: datetime) -> list[Situation]:
     """Every authority of this state folder, the youngest first, and which names each of them still vouches for."""
     with here.inventory.reading() as work:
         rows = [row for row in work.authorities.all() if row.state is AuthorityState.RETIRED or here.is_here(row)]
-    return [Situation(row, tuple(name.names.name for name in _left(here, row, now))) for row in rows]
+    return [Situation(row, tuple(_left(here, row, now))) for row in rows]
 
 
 def next_legal(here: OpenState) -> Step:
@@ -99,7 +99,7 @@ def retire(here: OpenState, now: datetime) -> tuple[Situation, Distribution]:
     """Take leave of the former authority: trusted until its last leaf has ended. Raises IllegalStep."""
     row = _moved(here, Step.RETIRE)
     _set(here, row, Step.RETIRE)
-    return Situation(row, tuple(name.names.name for name in _left(here, row, now))), publish(here, now)
+    return Situation(row, tuple(_left(here, row, now))), publish(here, now)
 
 
 def prune(here: OpenState, now: datetime) -> tuple[AuthorityRow, Distribution]:
@@ -107,7 +107,7 @@ def prune(here: OpenState, now: datetime) -> tuple[AuthorityRow, Distribution]:
     row = _moved(here, Step.PRUNE)
     left = _left(here, row, now)
     if left:
-        raise LeavesLeft([name.names.name for name in left])
+        raise LeavesLeft(left)
     _set(here, row, Step.PRUNE)
     return row, publish(here, now)
 
@@ -153,8 +153,14 @@ def _set(here: OpenState, row: AuthorityRow, step: Step, activated_at: datetime 
         work.authorities.set_state(row.sha256, after(row.state, step), activated_at=activated_at)
 
 
-def _left(here: OpenState, row: AuthorityRow, now: datetime) -> list[NameRow]:
+def _left(here: OpenState, row: AuthorityRow, now: datetime) -> list[str]:
+    """The names whose latest certificate is live and of this authority; also those that were signed for a request."""
     with here.inventory.reading() as work:
-        pairs = list(work.certificates.latest_of(row.sha256))
-    live = (name for name, leaf in pairs if leaf.state != "revoked" and leaf.not_after >= now)
-    return sorted(live, key=lambda name: name.names.name)
+        live = {leaf.names.name for leaf in work.certificates.of_issuer(row.sha256, live_at=now)}
+        known = work.names.some(sorted(live))
+        return sorted(
+            name
+            for name in live
+            if (known[name].serial if name in known else work.certificates.of_name(name)[0].serial)
+            in {leaf.serial for leaf in work.certificates.of_name(name, live_at=now) if leaf.issuer == row.sha256}
+        )
