@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime, timedelta
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pki.authority import CertificateAuthority
 from pki.authority_files import save_authority
@@ -13,10 +12,14 @@ from pki.credential import Credential
 from pki.files import PRIVATE_FILE
 from pki.inventory.rows import fingerprint, serial_of
 from pki.keys import KeyType
-from pki.names import Names
 from pki.presentation import timestamp
 from pki.profiles import LEAF_PROFILES
 from pki.trust import TrustBundle
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pki.names import Names
 
 
 class OldState:
