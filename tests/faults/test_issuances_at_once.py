@@ -67,10 +67,10 @@ for child in children:
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql", "postgresql, two hosts"])
-def test_two_hundred_at_once(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_two_hundred_at_once(kind: str, memory_path: Path, request: pytest.FixtureRequest) -> None:
     """Each name goes to one of those who want it, and nothing is on disk or was announced and is unknown."""
     database = "" if kind == "sqlite" else str(request.getfixturevalue("postgresql_url"))
-    folders = [tmp_path / name for name in (("a", "b") if kind.endswith("hosts") else ("a",))]
+    folders = [memory_path / name for name in (("a", "b") if kind.endswith("hosts") else ("a",))]
     for folder in folders:
         Lifecycle(State(folder), None, database or None).init("CA", key=KeyType.P256, now=NOW)
     arguments = [str(PROCESSES), str(EACH), database, *map(str, folders)]

@@ -61,10 +61,10 @@ def on_disk(folder: Path) -> set[str]:
     return found
 
 
-def test_fifty_kills(tmp_path: Path) -> None:
+def test_fifty_kills(memory_path: Path) -> None:
     """After each, all that is on disk is known, and whole where it is published; the last run completes all names."""
     instants = random.Random(3)
-    folder, people = tmp_path / "state", tmp_path / "people.csv"
+    folder, people = memory_path / "state", memory_path / "people.csv"
     people.write_text("name,email\n" + "".join(f"p{number},p{number}@x.io\n" for number in range(PEOPLE)))
     lifecycle = Lifecycle(State(folder, patience=30))
     lifecycle.init("CA", key=KeyType.P256, now=datetime.now(UTC))
