@@ -87,6 +87,7 @@ def _plan(issuing: Issuing, lines: Sequence[Line]) -> tuple[list[_Wanted], int]:
     wanted: list[_Wanted] = []
     faults: list[str] = []
     lapsed = 0
+    near = here.near()
     for start in range(0, len(lines), BATCH):
         some = lines[start : start + BATCH]
         with here.inventory.reading() as work:
@@ -101,6 +102,8 @@ def _plan(issuing: Issuing, lines: Sequence[Line]) -> tuple[list[_Wanted], int]:
                     f"line {line.number}: {name.names.name} has been issued as {before.profile} "
                     f"{before.names.described()}"
                 )
+            elif row is not None and row.issuer not in near:
+                faults.append(f"line {line.number}: {name.names.name} is kept in another state folder")
             elif before is not None and row is not None and _is_done(here.state.path(before.folder), row):
                 lapsed += row.state != "issued" or row.not_after < issuing.now
             elif before is None and _is_taken(here, name):

@@ -177,6 +177,7 @@ class Lifecycle:
         with self.writing() as here:
             issuing = Issuing.begin(here, now=now, requested_by=self.requested_by)
             known, latest = here.name(names.name) or (None, here.latest(names.name))
+            here.check_near(latest)
             returns = latest is not None and latest.state == "revoked" and again
             if not returns:
                 check_not_revoked(latest, names.name)

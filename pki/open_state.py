@@ -127,6 +127,14 @@ class OpenState:
         with self.inventory.reading() as work:
             return next(iter(work.certificates.of_name(name)), None)
 
+    def check_near(self, row: CertificateRow | None) -> None:
+        """Raise AlreadyExists for a name of another state folder's, by its latest certificate."""
+        if row is not None and row.issuer not in self.near():
+            raise AlreadyExists(
+                f"{row.names.name} is kept in another state folder of this inventory (asked for by "
+                f"{row.requested_by or 'somebody'}): do this there, or choose another NAME"
+            )
+
     def check_holder(self, name: NameRow) -> None:
         """Raise AlreadyExists where a name's folder has come to hold the credential of another name."""
         folder = self.state.path(name.folder)

@@ -110,7 +110,7 @@ def days_left(end: datetime, now: datetime) -> int:
 
 def show_entries(entries: Sequence[Entry], now: datetime) -> None:
     """A table of certificates on stdout; of those that are in no folder any more, the folder is left out."""
-    columns = ("NAME", "PROFILE", "STATE", "EXPIRES", "DAYS LEFT", "KEY", "SERIAL", "NAMES", "FOLDER")
+    columns = ("NAME", "PROFILE", "STATE", "EXPIRES", "DAYS LEFT", "KEY", "NAMES", "FOLDER")
     rows = [
         (
             entry.certificate.names.name,
@@ -119,7 +119,6 @@ def show_entries(entries: Sequence[Entry], now: datetime) -> None:
             f"{entry.certificate.not_after:%Y-%m-%d}",
             str(days_left(entry.certificate.not_after, now)),
             entry.certificate.key,
-            entry.certificate.serial,
             entry.certificate.names.described(),
             str(entry.folder) if entry.current else "",
         )

@@ -94,6 +94,7 @@ def rotate(
                 raise
             note(f"left as it is: {error}")
             continue
+        issuing.here.check_near(row)
         issuing.here.check_holder(name)
         wanted.append(name)
     outcomes = []
@@ -111,6 +112,7 @@ def renew(
     wanted = []
     for name, row in issuing.here.names(names):
         latest = check_renewable(row, name.names.name, issuing.now)
+        issuing.here.check_near(row)
         issuing.here.check_holder(name)
         wanted.append((name, _key_of(issuing.here, name, latest) if same_key else None))
     outcomes = []

@@ -134,11 +134,11 @@ def each_change(run: Callable[[int], bool]) -> int:
     return change - 1
 
 
-def test_killed_before_any_change_of_init(killed_at: Callable[..., bool], tmp_path: Path) -> None:
+def test_killed_before_any_change_of_init(killed_at: Callable[..., bool], memory_path: Path) -> None:
     """No authority or a sound one; the next init makes it, or finds it."""
 
     def run(change: int) -> bool:
-        folder = tmp_path / str(change)
+        folder = memory_path / str(change)
         killed = killed_at(["init", "--state", str(folder)], folder, change)
         lifecycle = lifecycle_in(folder)
         try:
@@ -156,13 +156,13 @@ def test_killed_before_any_change_of_init(killed_at: Callable[..., bool], tmp_pa
 
 
 @pytest.mark.parametrize("out", [None, "empty", "existing"])
-def test_killed_before_any_change_of_issue(out: str | None, killed_at: Callable[..., bool], tmp_path: Path) -> None:
+def test_killed_before_any_change_of_issue(out: str | None, killed_at: Callable[..., bool], memory_path: Path) -> None:
     """The name is free, or recorded and without a credential, or whole; issuing it again completes it."""
-    made(tmp_path / "made")
+    made(memory_path / "made")
 
     def run(change: int) -> bool:
-        folder = tmp_path / str(change)
-        shutil.copytree(tmp_path / "made", folder, symlinks=True)
+        folder = memory_path / str(change)
+        shutil.copytree(memory_path / "made", folder, symlinks=True)
         arguments = ["issue", "client", "alice", "--email", "alice@example.com", "--state", str(folder)]
         request = ALICE
         if out is not None:
@@ -191,22 +191,22 @@ def test_killed_before_any_change_of_issue(out: str | None, killed_at: Callable[
 
 
 @pytest.mark.parametrize("layout", ["versions", "plain files"])
-def test_killed_before_any_change_of_rotate(layout: str, killed_at: Callable[..., bool], tmp_path: Path) -> None:
+def test_killed_before_any_change_of_rotate(layout: str, killed_at: Callable[..., bool], memory_path: Path) -> None:
     """The old pair or the new one, whole and known; the next rotation goes through and tidies up."""
-    source = made(tmp_path / "made", ALICE)
+    source = made(memory_path / "made", ALICE)
     source.rotate(None, now=datetime.now(UTC))
     credential = source.state.folder / "credentials" / "alice"
     if layout == "plain files":
-        shutil.copytree(credential, tmp_path / "plain", symlinks=False, ignore=shutil.ignore_patterns("..*"))
+        shutil.copytree(credential, memory_path / "plain", symlinks=False, ignore=shutil.ignore_patterns("..*"))
         shutil.rmtree(credential)
-        (tmp_path / "plain").rename(credential)
+        (memory_path / "plain").rename(credential)
     old = Credential.load(credential)
     new = 0
 
     def run(change: int) -> bool:
         nonlocal new
-        folder = tmp_path / str(change)
-        shutil.copytree(tmp_path / "made", folder, symlinks=True)
+        folder = memory_path / str(change)
+        shutil.copytree(memory_path / "made", folder, symlinks=True)
         killed = killed_at(["rotate", "alice", "--state", str(folder)], folder, change)
         lifecycle, now = lifecycle_in(folder), datetime.now(UTC)
         check_all_recorded(lifecycle)
@@ -226,10 +226,10 @@ def test_killed_before_any_change_of_rotate(layout: str, killed_at: Callable[...
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_killed_at_a_random_instant(seed: int, tmp_path: Path) -> None:
+def test_killed_at_a_random_instant(seed: int, memory_path: Path) -> None:
     """Real commands, issue and rotate in turn, each killed within the time that one takes; then all is sound."""
     instants = random.Random(seed)
-    folder = tmp_path / "state"
+    folder = memory_path / "state"
     lifecycle = made(folder)
 
     def command(*arguments: str, seconds: float | None) -> None:

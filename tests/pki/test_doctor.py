@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -90,6 +91,7 @@ def test_the_inventory_and_the_disk(pki: Callable[..., str], state: Path, tmp_pa
 def test_lists(pki: Callable[..., str], state: Path) -> None:
     """Stale, gone, or another one in a folder."""
     pki("crl", "--next-update", "1s")
+    time.sleep(1.1)
     assert any("stale" in found["message"] for found in findings(pki))
     pki("crl", "--next-update", "24h")
     pki("doctor")

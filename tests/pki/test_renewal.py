@@ -117,7 +117,7 @@ def test_a_revoked_name_comes_back_on_request_alone(lifecycle: Lifecycle, notes:
     with pytest.raises(StateError, match="--again"):
         lifecycle.rotate(["alice"], now=NOW)
     for ensure in (False, True):
-        with pytest.raises(StateError, match=r"was revoked .keyCompromise"):
+        with pytest.raises(StateError, match="was revoked"):
             lifecycle.issue(client("alice"), now=NOW, ensure=ensure)
     assert [outcome.record.names.name for outcome in lifecycle.rotate(None, now=NOW)] == ["bob"]
     assert len(notes) == 1
@@ -155,7 +155,7 @@ def test_when_certificates_fall_due(lifecycle: Lifecycle) -> None:
 
 
 def test_what_is_due_and_cannot_be_renewed(lifecycle: Lifecycle, tmp_path: Path) -> None:
-    """A folder that cannot be written is one refusal, the others are renewed; revoked and ended ones are not due."""
+    """A folder that cannot be written is one refusal; the others are renewed; revoked and ended ones are not due."""
     for name in ("alice", "bob", "revoked", "held"):
         lifecycle.issue(client(name), now=NOW)
     lifecycle.issue(client("short", 1), now=NOW)

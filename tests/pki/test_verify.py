@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-NOW = datetime.now(UTC)
 CA, FOREIGN, SAME_NAME = Issuer(), Issuer("Foreign CA"), Issuer()
 DAY = timedelta(days=1)
 
@@ -70,7 +69,7 @@ def test_openssl_agrees(case: str, tmp_path: Path) -> None:
 def test_every_reason_is_said() -> None:
     """Not the first alone: who mends one wants to know the next."""
     bad = FOREIGN.issue(purposes=(SERVER,), san=(), valid_from=-2 * DAY, valid_for=DAY)
-    found = objections((bad.certificate,), TrustBundle((CA.certificate,)), Purpose.CLIENT, NOW)
+    found = objections((bad.certificate,), TrustBundle((CA.certificate,)), Purpose.CLIENT, datetime.now(UTC))
     assert len(found) == 4
 
 
@@ -78,9 +77,9 @@ def test_a_server_s() -> None:
     server = CA.issue("localhost", san=(x509.DNSName("localhost"),), purposes=(SERVER,))
     both = CA.issue(purposes=(SERVER, CLIENT))
     trust = TrustBundle((CA.certificate,))
-    assert not objections((server.certificate,), trust, Purpose.SERVER, NOW)
-    assert not objections((both.certificate,), trust, Purpose.SERVER, NOW)
-    assert objections((CA.issue().certificate,), trust, Purpose.SERVER, NOW)
+    assert not objections((server.certificate,), trust, Purpose.SERVER, datetime.now(UTC))
+    assert not objections((both.certificate,), trust, Purpose.SERVER, datetime.now(UTC))
+    assert objections((CA.issue().certificate,), trust, Purpose.SERVER, datetime.now(UTC))
 
 
 def test_a_path_that_turns_in_circles_ends() -> None:
