@@ -45,6 +45,10 @@ test *args:
 bench *args:
     python -m tests.bench.quick {{ args }}
 
+# Three minutes of load while trust changes: requests, revocations and their delay, memory and descriptors.
+soak *args:
+    python -m tests.soak {{ args }}
+
 # Write the code in the house's style.
 fmt:
     ruff check --fix . && ruff format .

@@ -48,7 +48,7 @@ def of_serial(here: OpenState, text: str) -> CertificateRow:
     except ValueError:
         serial = ""
     if not serial or serial.startswith("-"):
-        raise UsageError(f"{text!a} is no serial number: it is hexadecimal, as `handclasp-pki list` shows it")
+        raise UsageError(f"{text!a} is no serial number: it is hexadecimal, as `handclasp-pki list --json` shows it")
     with here.inventory.reading() as work:
         row = work.certificates.get(serial)
     if row is None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pki.lifecycle import Lifecycle
     from pki.revocation import Published
 
-_SerialOption = Annotated[str | None, typer.Option("--serial", metavar="HEX", help="As `list` shows it.")]
+_SerialOption = Annotated[str | None, typer.Option("--serial", metavar="HEX", help="As `list --json` shows it.")]
 _NameOption = Annotated[str | None, typer.Option("--name", metavar="NAME", help="The certificate of this name.")]
 _FileOption = Annotated[str | None, typer.Option("--file", metavar="FILE", help="The certificate in a file or folder.")]
 _LONGEST_WAIT = 3600.0

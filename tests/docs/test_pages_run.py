@@ -1,0 +1,24 @@
+"""Every command of these pages was run, and ends as the page says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.docs.transcript import run_page
+from tests.support.tools import require
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.mark.parametrize("page", ["operations.md"])
+def test_page(page: str, tmp_path: Path) -> None:
+    """The commands end as shown, and print as many lines as shown: dates and serial numbers differ."""
+    for tool in ("openssl", "certutil", "pk12util"):
+        require(tool)
+    text = (DOCS / page).read_text()
+    printed = run_page(text, tmp_path)
+    shape = re.compile(r"[0-9a-f]{8,}|\d+|\s+|[A-Z][a-z]{2} ")
+    assert shape.sub("", printed).splitlines() == shape.sub("", text).splitlines()
