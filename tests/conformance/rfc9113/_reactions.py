@@ -1,4 +1,6 @@
-"""The three ways in which RFC 9113 has an endpoint react: end the connection, end the stream, go on as if nothing were."""
+"""The three ways in which RFC 9113 has an endpoint react: end the connection, end the stream, go on as if nothing
+were.
+"""
 
 from __future__ import annotations
 

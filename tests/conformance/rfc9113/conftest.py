@@ -10,9 +10,9 @@ import pytest
 from tests.support.sound import stays_sound
 
 if TYPE_CHECKING:
-    from tests.support.server import Server
     from collections.abc import Callable, Iterator
 
+    from tests.support.server import Server
     from tests.support.wire import Wire
 
 

@@ -139,7 +139,9 @@ def test_3_4_preface_in_single_octets(server: Server) -> None:
     ids=["HTTP/1.1", "lower case", "last octet", "zeros", "none", "an octet short"],
 )
 def test_3_4_invalid_preface(server: Server, preface: bytes) -> None:
-    """'MUST treat an invalid connection preface as a connection error PROTOCOL_ERROR. A GOAWAY frame MAY be omitted.'"""
+    """'MUST treat an invalid connection preface as a connection error PROTOCOL_ERROR. A GOAWAY frame MAY be
+    omitted.'
+    """
     with Bare(server) as line:
         line.send_bytes(preface)
         goaways = [frame.error_code for frame in frames_of(everything(line)) if frame.type == 7]

@@ -134,7 +134,9 @@ def _literal(size: int) -> bytes:
 
 
 def test_4_2_data_too_large(wire: Wire) -> None:
-    """'MUST send an error code of FRAME_SIZE_ERROR if a frame exceeds [...] SETTINGS_MAX_FRAME_SIZE': of either kind."""
+    """'MUST send an error code of FRAME_SIZE_ERROR if a frame exceeds [...] SETTINGS_MAX_FRAME_SIZE': of either
+    kind.
+    """
     stream = wire.open("/echo", "POST", end=False)
     wire.send_bytes(raw(DATA, 0, stream, bytes(16_385)))
     either_error(wire, stream, FRAME_SIZE_ERROR)
@@ -248,7 +250,9 @@ def test_4_3_field_block_of_a_refused_stream_is_decompressed(wire: Wire) -> None
 
 
 def test_4_3_field_block_of_a_malformed_request_is_decompressed(wire: Wire) -> None:
-    """'[...] perform decompression even if the frames are to be discarded': a malformed request is one stream's fault."""
+    """'[...] perform decompression even if the frames are to be discarded': a malformed request is one stream's
+    fault.
+    """
     head = wire.fields([*GET, ("x-indexed", "in the table from here on"), ("connection", "close")])
     wire.send(head)
     malformed(wire, head.stream_id)

@@ -272,7 +272,9 @@ def test_5_1_closed_data_counts_for_the_connection(wire: Wire) -> None:
 
 
 def test_5_1_closed_nothing_behind_the_client_s_reset(wire: Wire) -> None:
-    """'After receiving a RST_STREAM on a stream, the receiver MUST NOT send additional frames for that stream' (6.4)."""
+    """'After receiving a RST_STREAM on a stream, the receiver MUST NOT send additional frames for that stream'
+    (6.4).
+    """
     stream = wire.open("/trickle")
     wire.until(lambda: len(wire.replies[stream].body) > 2)
     wire.send(reset(stream), PingFrame(0, b"resetnow"))
@@ -362,7 +364,9 @@ def test_5_1_2_one_stream_too_many(wire: Wire, tag: str, end: bool) -> None:
 
 
 def test_5_2_1_initial_window_of_the_connection(server: Server) -> None:
-    """'The initial value for the flow-control window is 65,535 octets for both new streams and the overall connection.'"""
+    """'The initial value for the flow-control window is 65,535 octets for both new streams and the overall
+    connection.'
+    """
     with server.h2(connection_window=65_535) as wire:
         stream = wire.open("/down?n=200000")
         wire.until(lambda: len(wire.replies[stream].body) >= 65_535)
