@@ -17,13 +17,16 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="session")
-def _server(start: Callable[..., Server]) -> Server:
-    return start(app="tests.faults._app:app")
+def _server(start: Callable[..., Server]) -> Iterator[Server]:
+    server = start(app="tests.faults._app:app")
+    yield server
+    with server.h2() as wire:
+        assert wire.get().status == 200
 
 
 @pytest.fixture
 def server(_server: Server) -> Iterator[Server]:
-    """The shared server: whatever a test has sent, it serves the next client, and its log holds nothing unsound."""
+    """The shared server: whatever a test sends, it runs on, and its log holds nothing unsound."""
     with stays_sound(_server):
         yield _server
 

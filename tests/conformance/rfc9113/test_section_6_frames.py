@@ -522,7 +522,7 @@ def test_6_9_window_update_length(wire: Wire, size: int, on: int) -> None:
 @pytest.mark.parametrize("on", [0, 1], ids=["connection", "stream"])
 def test_6_9_reserved_bit(server: Server, on: int) -> None:
     """The payload is 'one reserved bit plus an unsigned 31-bit integer': the bit says nothing."""
-    with server.h2(stream_window=100) as wire:
+    with server.h2(stream_window=100, connection_window=65_535) as wire:
         stream = wire.open("/down?n=200")
         wire.send_bytes(raw(WINDOW_UPDATE, 0, on, (RESERVED | 100).to_bytes(4, "big")))
         if on == 0:
