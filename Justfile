@@ -41,6 +41,10 @@ check:
 test *args:
     pytest -n 2 {{ args }}
 
+# Talk nonsense to a server behind the handshake, for two minutes; HANDCLASP_FUZZ_SEED repeats a failure.
+fuzz seconds="120" *args:
+    HANDCLASP_FUZZ_SECONDS={{ seconds }} pytest tests/fuzz -s {{ args }}
+
 # Measure against stock Hypercorn, side by side in one run.
 bench *args:
     python -m tests.bench.quick {{ args }}

@@ -32,6 +32,10 @@ LARGEST_WINDOW = 2**31 - 1
 NO_ERROR, PROTOCOL_ERROR, FLOW_CONTROL_ERROR, STREAM_CLOSED, FRAME_SIZE_ERROR = 0, 1, 3, 5, 6
 REFUSED_STREAM, COMPRESSION_ERROR, ENHANCE_YOUR_CALM = 7, 9, 11
 """Error codes (RFC 9113 section 7)."""
+DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
+"""Frame types (RFC 9113 section 6)."""
+END_STREAM, ACK, END_HEADERS, PADDED, WITH_PRIORITY = 0x01, 0x01, 0x04, 0x08, 0x20
+"""Flags."""
 INITIAL_WINDOW_SIZE, HEADER_TABLE_SIZE = SettingsFrame.INITIAL_WINDOW_SIZE, SettingsFrame.HEADER_TABLE_SIZE
 
 
@@ -73,6 +77,12 @@ def reset(stream: int, error: int = 8) -> RstStreamFrame:
 
 def window(stream: int, increment: int) -> WindowUpdateFrame:
     return WindowUpdateFrame(stream, increment)
+
+
+def raw(kind: int, flags: int, stream: int, payload: bytes = b"", *, length: int | None = None) -> bytes:
+    """The bytes of any frame, right or wrong; `length` may lie about the payload."""
+    size = len(payload) if length is None else length
+    return size.to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
 
 
 def connect(
