@@ -107,6 +107,7 @@ class Exchange(Stream):
             is_method(method)
             and raw_path.isascii()
             and (raw_path.startswith(b"/") or raw_path == b"*")
+            and (authority is None or b"@" not in authority)  # no userinfo (RFC 9113 section 8.3.1)
             # A body that is announced must not be missing (RFC 9113 section 8.1.1); h2 looks where there is DATA.
             and not (self.request_ended and length.strip(b"0"))
         )

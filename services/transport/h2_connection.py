@@ -11,13 +11,20 @@ from typing import TYPE_CHECKING
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
-from h2.events import ConnectionTerminated
+from h2.events import ConnectionTerminated, StreamReset
+from h2.exceptions import InvalidBodyLengthError, ProtocolError
 from h2.settings import SettingCodes, Settings
+from hpack import Decoder, HPACKError, OversizedHeaderListError
 from hyperframe.frame import GoAwayFrame
 
+from services.transport.h2_frames import FaultyFrame, FrameReader
+
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from h2.events import Event
-    from hyperframe.frame import Frame
+    from hpack.struct import HeaderTuple
+    from hyperframe.frame import DataFrame, Frame, HeadersFrame, PriorityFrame, RstStreamFrame
 
 EVERY_STREAM = 2**31 - 1
 """The last-stream-id of the first GOAWAY of a graceful end: none of the client's streams is refused yet."""
@@ -38,6 +45,22 @@ class _Announced(Settings):
     @property  # type: ignore[misc]  # h2's has a setter, which nobody calls
     def max_concurrent_streams(self) -> int:
         return EVERY_STREAM
+
+
+class CompressionError(ProtocolError):
+    """A field block that cannot be decoded (RFC 9113 section 4.3)."""
+
+    error_code = ErrorCodes.COMPRESSION_ERROR
+
+
+class _Decoder(Decoder):
+    def decode(self, data: bytes, raw: bool = False) -> Iterable[HeaderTuple]:
+        try:
+            return super().decode(data, raw)
+        except OversizedHeaderListError:
+            raise
+        except HPACKError as error:
+            raise CompressionError(str(error)) from error
 
 
 class ServerConnection(H2Connection):
@@ -62,6 +85,9 @@ class ServerConnection(H2Connection):
                 SettingCodes.ENABLE_CONNECT_PROTOCOL: 1,  # WebSocket over HTTP/2 (RFC 8441)
             },
         )
+        self.incoming_buffer = FrameReader()
+        self._frame_dispatch_table[FaultyFrame] = self._receive_faulty_frame
+        self.decoder = _Decoder()
         # h2 tells its decoder only when the client has acknowledged the settings: a header bomb may come before.
         self.decoder.max_header_list_size = max_header_list_size
 
@@ -94,3 +120,52 @@ class ServerConnection(H2Connection):
         event.last_stream_id = frame.last_stream_id
         event.additional_data = frame.additional_data or None
         return [], [event]
+
+    # A fault of one stream ends one stream (section 5.4.2): h2 ends the connection.
+
+    def _receive_headers_frame(self, frame: HeadersFrame) -> tuple[list[Frame], list[Event]]:
+        stream = self.streams.get(frame.stream_id)
+        announced = stream._expected_content_length if stream is not None else None  # noqa: SLF001
+        try:
+            frames, events = super()._receive_headers_frame(frame)
+            if stream is not None and announced is not None:  # h2 forgets it when there are trailers
+                stream._expected_content_length = announced  # noqa: SLF001
+                stream._track_content_length(0, end_stream=True)  # noqa: SLF001
+        except ProtocolError as error:
+            malformed = type(error) in (ProtocolError, InvalidBodyLengthError)
+            if not malformed or frame.stream_id not in self.streams:
+                raise
+            return self._fail_stream(frame.stream_id, ErrorCodes.PROTOCOL_ERROR)
+        return frames, events
+
+    def _receive_data_frame(self, frame: DataFrame) -> tuple[list[Frame], list[Event]]:
+        try:
+            return super()._receive_data_frame(frame)
+        except InvalidBodyLengthError:
+            if frame.flow_controlled_length:
+                self.increment_flow_control_window(frame.flow_controlled_length)
+            return self._fail_stream(frame.stream_id, ErrorCodes.PROTOCOL_ERROR)
+
+    def _receive_faulty_frame(self, frame: FaultyFrame) -> tuple[list[Frame], list[Event]]:
+        self._refuse_idle(frame.stream_id)
+        return self._fail_stream(frame.stream_id, frame.error)
+
+    def _receive_rst_stream_frame(self, frame: RstStreamFrame) -> tuple[list[Frame], list[Event]]:
+        self._refuse_idle(frame.stream_id)
+        return super()._receive_rst_stream_frame(frame)
+
+    def _receive_priority_frame(self, frame: HeadersFrame | PriorityFrame) -> tuple[list[Frame], list[Event]]:
+        if frame.depends_on == frame.stream_id:  # without a meaning (section 5.3.2): no reason to end anything
+            frame.depends_on = 0
+        return super()._receive_priority_frame(frame)
+
+    def _refuse_idle(self, stream_id: int) -> None:
+        last = self.highest_inbound_stream_id if stream_id % 2 else self.highest_outbound_stream_id
+        if stream_id > last:
+            raise ProtocolError(f"stream {stream_id} is idle (section 5.1)")
+
+    def _fail_stream(self, stream_id: int, error: ErrorCodes) -> tuple[list[Frame], list[Event]]:
+        stream = self.streams.get(stream_id)
+        if stream is None or stream.closed:  # both have said all they had to say
+            return [], []
+        return stream.reset_stream(error), [StreamReset(stream_id=stream_id, error_code=error, remote_reset=False)]

@@ -12,6 +12,8 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
+from services.peer import current_peer
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
@@ -124,8 +126,12 @@ async def told(call: Call) -> None:
     """The request as it reached the application."""
     fields = [[name.decode("latin-1"), value.decode("latin-1")] for name, value in call.scope["headers"]]
     await call.answer(
-        json.dumps({"method": call.scope["method"], "path": call.scope["path"], "headers": fields}).encode()
+        json.dumps({"method": call.scope["method"], "path": call.scope["path"], "headers": fields} | _caller()).encode()
     )
+
+
+def _caller() -> dict[str, str]:
+    return {"identity": current_peer().identity.name}
 
 
 async def echo(call: Call) -> None:
@@ -340,6 +346,15 @@ async def ws_echo(call: Call) -> None:
             await call.send({"type": "websocket.send", "bytes": message["bytes"]})
 
 
+async def ws_told(call: Call) -> None:
+    """The handshake as it reached the application."""
+    await call.receive()
+    await call.send({"type": "websocket.accept"})
+    fields = [[name.decode("latin-1"), value.decode("latin-1")] for name, value in call.scope["headers"]]
+    await call.send({"type": "websocket.send", "text": json.dumps({"headers": fields} | _caller())})
+    await call.receive()
+
+
 async def ws_flood(call: Call) -> None:
     """Send 100 messages of 100 kB, then close."""
     await call.receive()
@@ -385,7 +400,7 @@ _ROUTES: dict[str, Callable[[Call], Awaitable[None]]] = {
             method, told, echo, down, sleep, gate, early, hold, endless, trickle, distinct, hints, status, trailers,
             trailers_only, stream, two_senders, raise_before, raise_after_start, raise_middle, no_answer, half_answer,
             bad_field, upper_case, wrong_type, twice, out_of_order, ws_echo, ws_flood, ws_endless, ws_deaf, ws_reject,
-            ws_raise,
+            ws_raise, ws_told,
         )
     },
 }  # fmt: skip

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 LINES = [
     b"GET / HTTP/1.1", b"POST /echo HTTP/1.1", b"HEAD /large HTTP/1.1", b"GET /stream HTTP/1.1",
-    b"GET /large HTTP/1.1", b"POST /early HTTP/1.1", b"GET /hold HTTP/1.1", b"GET /trailers HTTP/1.0", b"OPTIONS * HTTP/1.1",
+    b"GET /large HTTP/1.1", b"POST /early HTTP/1.1", b"GET /hold HTTP/1.1", b"GET /trailers HTTP/1.0",
+    b"OPTIONS * HTTP/1.1",
     b"GET https://localhost/ HTTP/1.1",
     b"CONNECT localhost:443 HTTP/1.1", b"GET / HTTP/2.0", b"PRI * HTTP/2.0",
     b"GET /%zz%00?\xff HTTP/1.1", b"GET  / HTTP/1.1", b"GET /", b"GET / HTTP/1.1 ",
@@ -26,7 +27,8 @@ FIELDS = [
     b"host: localhost", b"connection: close", b"connection: keep-alive", b"content-length: 5", b"content-length: 0",
     b"content-length: 5, 5", b"content-length: +5", b"content-length: 99999999999999999999",
     b"transfer-encoding: chunked", b"transfer-encoding: gzip, chunked", b"transfer-encoding: identity",
-    b"expect: 100-continue", b"te: trailers", b"upgrade: h2c", b"http2-settings: AAMAAABkAAQAAP__", b"x: y\r\n z", b" x: y", b"x : y", b"x", b": y", b"x: \0",
+    b"expect: 100-continue", b"te: trailers", b"upgrade: h2c", b"http2-settings: AAMAAABkAAQAAP__",
+    b"x: y\r\n z", b" x: y", b"x : y", b"x", b": y", b"x: \0",
     b"x: \xff", b"host: elsewhere", b"x-large: " + b"y" * 9_000, b"cookie: a=b",
 ]  # fmt: skip
 BODIES = [

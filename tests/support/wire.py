@@ -204,17 +204,29 @@ class Wire(Line):
         return frame
 
     def head(
-        self, path: str = "/", method: str = "GET", *, end: bool = True, more: Iterable[tuple[str, str]] = ()
+        self,
+        path: str = "/",
+        method: str = "GET",
+        *,
+        end: bool = True,
+        more: Iterable[tuple[str, str]] = (),
+        authority: str = "localhost",
     ) -> HeadersFrame:
         """The HEADERS frame of a request, on the next stream."""
-        usual = [(":method", method), (":scheme", "https"), (":authority", "localhost"), (":path", path)]
+        usual = [(":method", method), (":scheme", "https"), (":authority", authority), (":path", path)]
         return self.fields([*usual, *more], end=end)
 
     def open(
-        self, path: str = "/", method: str = "GET", *, end: bool = True, more: Iterable[tuple[str, str]] = ()
+        self,
+        path: str = "/",
+        method: str = "GET",
+        *,
+        end: bool = True,
+        more: Iterable[tuple[str, str]] = (),
+        authority: str = "localhost",
     ) -> int:
         """Send the head of a request; return its stream."""
-        frame = self.head(path, method, end=end, more=more)
+        frame = self.head(path, method, end=end, more=more, authority=authority)
         self.send(frame)
         return frame.stream_id
 
@@ -268,10 +280,16 @@ class Wire(Line):
         return self.replies[stream]
 
     def get(
-        self, path: str = "/", method: str = "GET", *, timeout: float = 10.0, more: Iterable[tuple[str, str]] = ()
+        self,
+        path: str = "/",
+        method: str = "GET",
+        *,
+        timeout: float = 10.0,
+        more: Iterable[tuple[str, str]] = (),
+        authority: str = "localhost",
     ) -> Reply:
         """A whole request without a body, and its reply."""
-        return self.reply(self.open(path, method, more=more), timeout)
+        return self.reply(self.open(path, method, more=more, authority=authority), timeout)
 
     def ending(self, timeout: float = 10.0) -> str:
         """How the server ends the connection, after all that comes before."""
