@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pki.credential import is_occupied, locate
+from pki.credential import Credential, files_of, is_occupied, locate
 from pki.errors import AlreadyExists, CredentialError, PKIError
 from pki.folders import NewFolders
 from pki.inventory.rows import NameRow, fingerprint
@@ -134,9 +134,9 @@ def _record(here: OpenState, batch: Sequence[_Wanted], signed: Sequence[Signed])
 def _write(issuing: Issuing, folders: NewFolders, one: Signed, trust_pem: bytes) -> None:
     folder = f"{issuing.here.state.folder}/{one.name.folder}"
     try:
-        folders.add(folder, one.credential.files(trust_pem, issuing.lists))
+        folders.add(folder, files_of(one.key, one.chain, trust_pem, issuing.lists))
     except FileExistsError:
-        one.credential.save(Path(folder), issuing.trust, issuing.lists)
+        Credential(one.key, one.chain).save(Path(folder), issuing.trust, issuing.lists)
     except OSError as error:
         message = f"the credential folder {folder} cannot be written: {error.strerror}"
         raise CredentialError(message, path=Path(folder)) from error

@@ -26,7 +26,7 @@ from pki.pem import PrivateKey, parse_certificates, parse_key, to_pem
 from pki.trust import TrustBundle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from cryptography import x509
@@ -110,19 +110,26 @@ class Credential:
 
     def files(self, trust_pem: bytes, lists: bytes | None = None) -> dict[str, Content]:
         """What its folder holds."""
-        return {
-            CERTIFICATE: Content(self.chain_pem(), PUBLIC_FILE),
-            KEY: Content(self.key_pem(), PRIVATE_FILE),
-            **trust_files(trust_pem, lists),
-        }
+        return files_of(self.key, self.chain, trust_pem, lists)
 
     def key_pem(self) -> bytes:
         """The private key as unencrypted PKCS#8."""
-        return self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        return _key_pem(self.key)
 
     def chain_pem(self) -> bytes:
         """The chain, leaf first."""
         return to_pem(self.chain)
+
+
+def files_of(
+    key: PrivateKey, chain: Sequence[x509.Certificate], trust_pem: bytes, lists: bytes | None = None
+) -> dict[str, Content]:
+    """What the folder of a credential holds, of a key and a chain that are known to belong together."""
+    return {
+        CERTIFICATE: Content(to_pem(chain), PUBLIC_FILE),
+        KEY: Content(_key_pem(key), PRIVATE_FILE),
+        **trust_files(trust_pem, lists),
+    }
 
 
 def load_folder(folder: Path) -> tuple[Credential, TrustBundle]:
@@ -234,6 +241,10 @@ def _read_lists(path: Path) -> Lists:
         raise TrustError(f"the revocation list {path} cannot be read: {error.strerror}", path=path) from error
     except ValueError as error:
         raise TrustError(f"the revocation list {path} cannot be used: {error}", path=path) from error
+
+
+def _key_pem(key: PrivateKey) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 def _read_pair(folder: Path, paths: CredentialPaths) -> Credential:

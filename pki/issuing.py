@@ -7,7 +7,7 @@ whose credential is not was cut off in between: issuing it again completes it.
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from pki.authority import end_of, lifetime_of
@@ -56,9 +56,10 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """A credential that nobody knows yet, and the rows that make it known."""
+    """A key and its chain that nobody knows yet, and the rows that make them known."""
 
-    credential: Credential
+    key: PrivateKey
+    chain: tuple[x509.Certificate, ...]
     name: NameRow
     row: CertificateRow
     clamped: bool
@@ -96,9 +97,9 @@ class Issuing:
             requested_by=self.requested_by,
             public_key=public_key,
         )
-        credential = Credential(key, (leaf, *self.signer.chain))
         clamped = row.not_after < end_of(self.now, lifetime)
-        return Signed(credential, replace(name, serial=row.serial), row, clamped)
+        signed = NameRow(name.profile, name.names, name.key, name.days, name.folder, row.serial)
+        return Signed(key, (leaf, *self.signer.chain), signed, row, clamped)
 
     def put(self, action: Action, name: NameRow, known: NameRow | None, *, key: PrivateKey | None = None) -> Outcome:
         """Sign, record, write, in this order; `known` is what the name was before, None of a new one.
@@ -115,7 +116,7 @@ class Issuing:
                 work.names.replace(signed.name)
         folder = self.here.state.path(name.folder)
         try:
-            signed.credential.save(folder, self.trust, self.lists)
+            Credential(signed.key, signed.chain).save(folder, self.trust, self.lists)
         except PKIError:
             with contextlib.suppress(StateError), self.here.inventory.transaction() as work:
                 if known is None:
@@ -123,4 +124,4 @@ class Issuing:
                 else:
                     work.names.replace(known)
             raise
-        return Outcome(action, signed.name, folder, signed.credential.leaf, signed.clamped)
+        return Outcome(action, signed.name, folder, signed.chain[0], signed.clamped)

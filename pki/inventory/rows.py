@@ -7,7 +7,6 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from pki.crl_signing import Reason
@@ -177,7 +176,7 @@ def serial_of(certificate: x509.Certificate) -> str:
 
 def fingerprint(certificate: x509.Certificate) -> str:
     """The SHA-256 of the certificate as the inventory writes it."""
-    return certificate.fingerprint(hashes.SHA256()).hex()
+    return sha256(certificate.public_bytes(Encoding.DER)).hexdigest()
 
 
 def spki_sha256(der: bytes) -> str:

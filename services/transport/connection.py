@@ -131,7 +131,7 @@ class Connection(asyncio.Protocol):
         if not self._listener.welcome(self):
             self.over_limit = True
             self._http.calm_down("too many connections of one identity")
-        if self.is_vouched():  # trust may have changed since the handshake began
+        if self.is_vouched() and self._open:  # trust may have changed since the handshake began
             self._read()
 
     # What the event loop calls.

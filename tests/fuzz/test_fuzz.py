@@ -158,8 +158,8 @@ def campaign(fuzzed: Server) -> Iterator[Campaign]:
                 assert line.get().status == 200
         except (OSError, Ended) as failure:
             pytest.fail(f"the server does not serve the next client: {failure!r}")
-    eventually(lambda: fuzzed.stats()["tasks"] <= tasks + 1, 10, lambda: f"{tasks} tasks, not {fuzzed.stats()}")
-    eventually(lambda: campaign.descriptors() <= descriptors + 1, 10, lambda: f"{descriptors} descriptors")
+    eventually(lambda: fuzzed.stats()["tasks"] <= tasks + 1, 40, lambda: f"{tasks} tasks, not {fuzzed.stats()}")
+    eventually(lambda: campaign.descriptors() <= descriptors + 1, 40, lambda: f"{descriptors} descriptors")
     print(f"  a bystander had {bystander.answers} answers, the slowest in {bystander.slowest * 1000:.0f} ms")
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from cryptography import x509
 
-from tests.support.issuer import SERVER, Issued, Issuer, client_context
+from tests.support.issuer import SERVER, Issued, Issuer
 from tests.support.server import Server, eventually
 from tests.support.wire import Ended, Wire
 from tests.support.wire1 import Line1
@@ -35,16 +35,16 @@ class Client:
     def serial(self) -> int:
         return self.issued.certificate.serial_number
 
-    def _context(self, alpn: str) -> ssl.SSLContext:
+    def context(self, alpn: str) -> ssl.SSLContext:
         if alpn not in self._contexts:
-            self._contexts[alpn] = client_context(self.folder, trust=self.folder / "ca.crt", alpn=(alpn,))
+            self._contexts[alpn] = clientcontext(self.folder, trust=self.folder / "ca.crt", alpn=(alpn,))
         return self._contexts[alpn]
 
     def h2(self, **options: int) -> Wire:
-        return Wire(self.port, self._context("h2"), **options)
+        return Wire(self.port, self.context("h2"), **options)
 
     def h1(self, **options: int) -> Line1:
-        return Line1(self.port, self._context("http/1.1"), **options)
+        return Line1(self.port, self.context("http/1.1"), **options)
 
     def refusal(self) -> str:
         """The words of the alert that refuses this client; `let in` where none does."""
