@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from cryptography import x509
 
-from tests.support.issuer import SERVER, Issued, Issuer
+from tests.support.issuer import SERVER, Issued, Issuer, client_context
 from tests.support.server import Server, eventually
 from tests.support.wire import Ended, Wire
 from tests.support.wire1 import Line1
@@ -37,7 +37,7 @@ class Client:
 
     def context(self, alpn: str) -> ssl.SSLContext:
         if alpn not in self._contexts:
-            self._contexts[alpn] = clientcontext(self.folder, trust=self.folder / "ca.crt", alpn=(alpn,))
+            self._contexts[alpn] = client_context(self.folder, trust=self.folder / "ca.crt", alpn=(alpn,))
         return self._contexts[alpn]
 
     def h2(self, **options: int) -> Wire:
