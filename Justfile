@@ -39,7 +39,11 @@ check:
 
 # The tests; arguments go to pytest: `just test tests/unit -k identity`.
 test *args:
-    pytest -n 2 {{ args }}
+    pytest -n 2 -m "not slow" {{ args }}
+
+# The tests that take long: kill -9 at fifty instants, two hundred issuances at once, attacks, whole rotations under load.
+test-slow *args:
+    pytest -n 2 -m slow {{ args }}
 
 # Talk nonsense to a server behind the handshake, for two minutes; HANDCLASP_FUZZ_SEED repeats a failure.
 fuzz seconds="120" *args:

@@ -21,6 +21,7 @@ from services.transport import limits
 from services.transport.budget import Budget
 from services.transport.exchange import Exchange
 from services.transport.h2_connection import EVERY_STREAM, ServerConnection
+from services.transport.intake import Intake
 from services.transport.tasks import PeerTasks
 from services.transport.websocket import WebSocketStream
 
@@ -59,6 +60,7 @@ class HTTP2:
         self._draining = False
         self._goaway_seen = False
         self._reading_paused = False
+        self._intake = Intake(listener.loop, self._parse, self._go_on)
         self._resets = Budget(limits.RESET_BURST, limits.RESETS_PER_SECOND)
         self._controls = Budget(limits.CONTROL_BURST, limits.CONTROLS_PER_SECOND)
         self._h2.initiate_connection()
@@ -69,10 +71,7 @@ class HTTP2:
 
     def received(self, data: bytes) -> None:
         try:
-            for start in range(0, len(data), limits.SLICE):
-                if self._closed:
-                    return
-                self._parse(data[start : start + limits.SLICE] if len(data) > limits.SLICE else data)
+            self._intake.take(data)
         except ProtocolError as error:
             self._fail(error)
             return
@@ -81,22 +80,30 @@ class HTTP2:
             self._end(ErrorCodes.INTERNAL_ERROR)
             return
         self._schedule()
-        if self.connection.unsent >= limits.OUTBOUND_LIMIT and not self._reading_paused:
-            self._reading_paused = True
-            self.connection.pause_reading()
+        self._read_on_or_hold()
 
-    def _parse(self, data: bytes) -> None:
-        for event in self._h2.receive_data(data):
+    def _parse(self, data: bytes) -> bool:
+        for event in [] if self._closed else self._h2.receive_data(data):
             handler = self._handlers.get(type(event))
             if handler is not None:
                 handler(self, event)
                 if self._closed:
-                    return
+                    break
+        return not self._closed
+
+    def _read_on_or_hold(self) -> None:
+        """Read from the client only while what it has sent is worked off, and what it is owed is taken."""
+        hold = not self._closed and (self._intake.is_behind or self.connection.unsent >= limits.OUTBOUND_LIMIT)
+        if hold != self._reading_paused:
+            self._reading_paused = hold
+            (self.connection.pause_reading if hold else self.connection.resume_reading)()
+
+    def _go_on(self) -> None:
+        if not self._closed:
+            self.received(b"")
 
     def writable(self) -> None:
-        if self._reading_paused:
-            self._reading_paused = False
-            self.connection.resume_reading()
+        self._read_on_or_hold()
         self._schedule()
 
     def shut_down(self, *, late: bool) -> None:  # noqa: ARG002 - a GOAWAY tells what is on its way from what is not

@@ -44,8 +44,12 @@ CONTROL_BURST, CONTROLS_PER_SECOND = 1_000, 500
 """How many frames that ask for nothing but work (PING, SETTINGS, PRIORITY, empty DATA, unknown ones) are borne with,
 beyond one for each request and each frame of a response."""
 
-SLICE = 16_384
-"""Bytes that are parsed at once: a limit that is broken is seen before the rest of the flood is worked off."""
+SLICE, SMALLEST_SLICE = 16_384, 256
+"""Bytes that are parsed at once: a limit that is broken is seen before the rest of the flood is worked off. A
+connection whose bytes take long (a hundred requests fit into 4 KiB) has them parsed in smaller slices."""
+
+TURN = 0.002
+"""Seconds for which one connection's bytes are parsed before the others have their turn."""
 
 OUTBOUND_LIMIT = 1_048_576
 """Bytes owed to a peer that does not read, from which nothing is read from it either: answers to PING and SETTINGS

@@ -10,6 +10,8 @@ import pytest
 from tests.docs.transcript import run_page
 from tests.support.tools import require
 
+pytestmark = pytest.mark.slow
+
 DOCS = Path(__file__).parents[2] / "docs"
 
 

@@ -107,6 +107,7 @@ def test_the_others_feel_nothing(there: Trusting, mallory: Client) -> None:
         assert not wire.goaways
 
 
+@pytest.mark.slow
 def test_a_thousand_connections_end_within_a_second(
     tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
 ) -> None:

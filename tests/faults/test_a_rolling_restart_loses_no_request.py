@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 import psutil
+import pytest
 
 from tests.support.load import Tally, hammer
 from tests.support.server import eventually
@@ -15,6 +16,8 @@ from tests.support.trust import Trusting, trusting
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+pytestmark = pytest.mark.slow
 
 
 def workers(there: Trusting) -> set[int]:

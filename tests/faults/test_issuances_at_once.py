@@ -18,6 +18,8 @@ from pki.state import State
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 PROCESSES, EACH = 8, 25
 WANTED = EACH // 5
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)

@@ -9,6 +9,8 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import pytest
+
 from pki.bulk import Line
 from pki.credential import load_folder
 from pki.facts import read_certificates
@@ -22,6 +24,8 @@ from pki.state import State
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+pytestmark = pytest.mark.slow
 
 KILLS, PEOPLE = 50, 2500
 

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
     from pki.listing import Entry
 
+pytestmark = pytest.mark.slow
+
 COMMAND = Path(sys.executable).with_name("handclasp-pki")
 ALICE = Request(ClientProfile(), Names.parse("alice", emails=["alice@example.com"]))
 

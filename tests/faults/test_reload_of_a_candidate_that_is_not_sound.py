@@ -173,6 +173,7 @@ def test_a_list_that_becomes_stale_lets_nobody_in(tmp_path: Path) -> None:
         assert mary.refusal() == "let in"
 
 
+@pytest.mark.slow
 def test_a_thousand_reloads_leak_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Memory and file descriptors level off, with a client on the line all the while."""
     with trusting(tmp_path) as there:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 Pki = Callable[..., tuple[int, str, str]]
 Fails = Callable[..., str]
 WRITERS = (

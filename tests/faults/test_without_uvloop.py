@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from tests.support.server import Server
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def own(start: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory) -> Server:
