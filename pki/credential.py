@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from pki.crl import parse_issuers, parse_lists
+from pki.crl import check_whole, parse_issuers
 from pki.errors import CredentialError, TrustError
 from pki.files import PRIVATE_FILE, PUBLIC_FILE, read_private
 from pki.folder import Content, amend, current_version, publish, resolve
@@ -143,9 +143,10 @@ def load_folder(folder: Path) -> tuple[Credential, TrustBundle]:
 
 
 class Lists(NamedTuple):
-    """What `ca.crl` holds: nothing of it is verified yet."""
+    """What `ca.crl` holds: nothing of it is verified yet, and its lists are not even taken apart."""
 
-    lists: tuple[x509.CertificateRevocationList, ...] = ()
+    data: bytes | None = None
+    """The file; None where there is none."""
     issuers: tuple[x509.Certificate, ...] = ()
     """The authorities below a root that signed some of them."""
 
@@ -234,7 +235,8 @@ def _read_folder(folder: Path, paths: CredentialPaths) -> tuple[Credential, Trus
 def _read_lists(path: Path) -> Lists:
     try:
         data = path.read_bytes()
-        return Lists(parse_lists(data), parse_issuers(data))
+        check_whole(data)
+        return Lists(data, parse_issuers(data))
     except FileNotFoundError:
         return Lists()
     except OSError as error:

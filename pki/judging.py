@@ -45,7 +45,7 @@ def by_lists(lists: Sequence[x509.CertificateRevocationList], now: datetime) -> 
 
     def objection(certificate: x509.Certificate, issuer: x509.Certificate) -> str | None:
         own = [found for found in lists if found.issuer == issuer.subject]
-        signed = [RevocationList.verified(found, issuer) for found in own if is_signed_by(found, issuer)]
+        signed = [RevocationList.of(found, issuer) for found in own if is_signed_by(found, issuer)]
         if own and not signed:
             raise TrustError(f"the revocation list of {own[0].issuer.rfc4514_string()} is not signed by its key")
         if any(certificate.serial_number in found for found in signed):

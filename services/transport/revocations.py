@@ -12,15 +12,11 @@ from enum import Enum
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from pki.crl import RevocationList, is_signed_by, key_id
-from pki.errors import TrustError
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
-    from cryptography import x509
-
+    from pki.crl import RevocationList
     from services.peer import PathCertificate
 
 
@@ -41,26 +37,13 @@ class Revocations:
     """Whether the leaf's authority must have a list; those above it are asked where they have one."""
 
     @classmethod
-    def of(
-        cls,
-        lists: Iterable[x509.CertificateRevocationList],
-        authorities: Iterable[x509.Certificate],
-        *,
-        required: bool = False,
-    ) -> Revocations:
-        """The lists, each verified against the authority that it names. Of one authority the newest counts.
-
-        Raises TrustError for a list that none of the authorities has signed.
-        """
-        known = tuple(authorities)
+    def of(cls, lists: Iterable[RevocationList], *, required: bool = False) -> Revocations:
+        """These lists. Of one authority the newest counts."""
         found: dict[bytes, RevocationList] = {}
-        for unverified in lists:
-            signer = next((authority for authority in known if is_signed_by(unverified, authority)), None)
-            if signer is None:
-                raise TrustError("a revocation list is signed by no authority of the bundle")
-            revocation_list, key = RevocationList.verified(unverified, signer), key_id(signer)
-            if key not in found or found[key].number <= revocation_list.number:
-                found[key] = revocation_list
+        for revocation_list in lists:
+            known = found.get(revocation_list.signer)
+            if known is None or known.number <= revocation_list.number:
+                found[revocation_list.signer] = revocation_list
         return cls(MappingProxyType(found), required)
 
     def __bool__(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from pki.credential import load_folder_with_lists, locate
 from pki.crl import key_id
+from pki.crl_apart import read_lists_apart
 from pki.errors import CredentialError, PKIError, TrustError
 from pki.identity import Purpose, has_purpose
 from pki.trust import is_authority, was_issued_by
@@ -25,11 +27,12 @@ from services.transport.revocations import Revocations
 from services.transport.snapshot import Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from cryptography import x509
 
+    from pki.crl import RevocationList
     from pki.trust import TrustBundle
     from services.transport.engine import Config
 
@@ -86,6 +89,7 @@ class CredentialSource:
         self._wake = asyncio.Event()
         self._forced = False
         self._warned = float("-inf")
+        self._read: tuple[bytes, tuple[RevocationList, ...]] | None = None
         self._seen = self._fingerprint()
         self.snapshot = self._load(None)
 
@@ -163,7 +167,9 @@ class CredentialSource:
         )
         now = datetime.now(UTC)
         self._check_ours(credential.leaf, now)
-        revocations = Revocations.of(unverified.lists, (*trust, *below), required=self._rules.require_crl)
+        revocations = Revocations.of(
+            self._read_lists(unverified.data, (*trust, *below)), required=self._rules.require_crl
+        )
         _check_lists(revocations, trust, now, before)
         generation = before.generation + 1 if before else 1
         same = before is not None and before.credential == credential
@@ -178,6 +184,17 @@ class CredentialSource:
             presented_since=before.presented_since if before is not None and same else generation,
             server_cert=credential.leaf.public_bytes(Encoding.PEM).decode("ascii"),
         )
+
+    def _read_lists(self, data: bytes | None, authorities: Sequence[x509.Certificate]) -> tuple[RevocationList, ...]:
+        """The lists, taken apart and verified; those that were read last where nothing about them has changed."""
+        if data is None:
+            return ()
+        digest = hashlib.sha256(data)
+        for authority in authorities:
+            digest.update(authority.fingerprint(hashes.SHA256()))
+        if self._read is None or self._read[0] != digest.digest():
+            self._read = digest.digest(), read_lists_apart(data, authorities)
+        return self._read[1]
 
     def _check_ours(self, leaf: x509.Certificate, now: datetime) -> None:
         again = f"issue it anew with 'handclasp-pki rotate {self.folder.name}'"

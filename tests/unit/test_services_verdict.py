@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from pki.crl import RevocationList
+from pki.serials import SerialSet
 from services.peer import PathCertificate, Peer
 from services.transport.revocations import Objection, Revocations
 from services.transport.snapshot import Snapshot
@@ -36,7 +37,7 @@ def peer(path: tuple[PathCertificate, ...] = PATH, **facts: Any) -> Peer:
 
 
 def crl(*serials: int, ends: timedelta = HOUR) -> RevocationList:
-    return RevocationList("CN=Test CA", 1, NOW - HOUR, NOW + ends, frozenset(serials))
+    return RevocationList("CN=Test CA", b"signer", 1, NOW - HOUR, NOW + ends, SerialSet.of(serials))
 
 
 def snapshot(lists: dict[bytes, RevocationList] | None = None, *, required: bool = False, **facts: Any) -> Snapshot:
