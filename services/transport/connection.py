@@ -1,7 +1,4 @@
-"""Bytes <-> TLS <-> HTTP: one object a connection, on asyncio's plain transport, from the end of its handshake.
-
-The peer is made, once, before: the plaintext goes to the protocol that ALPN chose.
-"""
+"""Bytes <-> TLS <-> HTTP, as ALPN chose: one object a connection, from the end of its handshake."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ from services.transport.http1 import HTTP1
 from services.transport.http2 import HTTP2
 from services.transport.linger import Linger
 from services.transport.verdict import Action, verdict
-from services.transport.wire import RECORD, endpoint, flush
+from services.transport.wire import RECORD, endpoint, flush, hung_up
 
 if TYPE_CHECKING:
     from services.peer import Peer
@@ -200,6 +197,10 @@ class Connection(asyncio.Protocol):
     def resume_reading(self) -> None:
         if not self._transport.is_closing():
             self._transport.resume_reading()
+
+    def peer_hung_up(self) -> bool:
+        """Whether the peer's end has arrived, though what is before it was not read."""
+        return hung_up(self._transport)
 
     def set_idle(self, idle: bool) -> None:
         """Tell whether a request is being answered; idle connections end after `keep_alive_timeout` seconds."""

@@ -44,6 +44,9 @@ _OUTBOUND_HIGH = 65_536
 _SLICE = 16_384
 """Bytes of a request's head, or of a WebSocket, that are handled at once."""
 
+_LOOK_FOR_END = 1.0
+"""Seconds between two looks whether a client is gone whose socket is not read: its end is behind what was not read."""
+
 _LATE_REQUEST = 1.0
 """Seconds that an idle connection stays open when the process stops: a request may be on its way, and HTTP/1.1 has no
 GOAWAY to tell its client that it was not seen. It is answered with `Connection: close`."""
@@ -54,6 +57,7 @@ _REFUSALS = {
     413: "the request's body is too large",
     421: "not a host that is served here",
     431: "too many fields",
+    501: "no proxy",
     503: "too many connections of one identity",
     505: "not HTTP/1.1",
 }
@@ -95,7 +99,11 @@ class _H11(H11Protocol):
 
     async def _create_stream(self, request: h11.Request) -> None:
         headers = list(request.headers)
-        refused = 505 if request.http_version not in (b"1.0", b"1.1") else self.admission.objection(headers)
+        refused = self.admission.objection(headers)
+        if request.method == b"CONNECT":
+            refused = 501
+        if request.http_version not in (b"1.0", b"1.1"):
+            refused = 505
         if self.peer.over_limit:
             refused = 503
         if refused is not None:
@@ -223,6 +231,7 @@ class HTTP1:
         if self._inbound_size >= _INBOUND_HIGH and not self._reading_paused:
             self._reading_paused = True
             self._connection.pause_reading()
+            self._listener.loop.call_later(_LOOK_FOR_END, self._look_for_end)
         if self._pump is None:
             self._pump = self._tasks.start(self._run())
         elif self._waiting is not None and not self._waiting.done():
@@ -300,6 +309,15 @@ class HTTP1:
         if self._head_timer is None and self._idle and self._h11.head_begun:
             patience = self._listener.limits.header_timeout
             self._head_timer = self._listener.loop.call_later(patience, self._head_is_late)
+
+    def _look_for_end(self) -> None:
+        """What waits behind a whole request is another one. If its client has gone, the first has lost its reader."""
+        if not self._reading_paused or not self._connection.is_open:
+            return
+        if self._h11.connection.their_state is h11.DONE and self._connection.peer_hung_up():
+            self._connection.abort()
+        else:
+            self._listener.loop.call_later(_LOOK_FOR_END, self._look_for_end)
 
     def _head_is_late(self) -> None:
         self._head_timer = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 from typing import TYPE_CHECKING, Any
 
 from OpenSSL import SSL
@@ -32,3 +33,13 @@ def endpoint(transport: asyncio.BaseTransport, which: str) -> Address:
     """Return host and port of one end, `peername` or `sockname`; None where the socket has none."""
     found = transport.get_extra_info(which)
     return (str(found[0]), int(found[1])) if isinstance(found, tuple) else None
+
+
+def hung_up(transport: asyncio.BaseTransport) -> bool:
+    """Whether the peer's end has arrived, behind what nobody has read. Only Linux tells; elsewhere: never."""
+    sock = transport.get_extra_info("socket")
+    if sock is None or sock.fileno() < 0 or not hasattr(select, "POLLRDHUP"):
+        return False
+    look = select.poll()
+    look.register(sock.fileno(), select.POLLRDHUP)
+    return bool(look.poll(0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -108,3 +109,24 @@ def test_request_without_an_answer_is_logged(server: Server, over: str) -> None:
     for path in ("/hold", "/endless"):
         server.logged(f"path={path} ", after)
         assert server.log(after).count(f"path={path} ") == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone tells of an end behind what was not read")
+@pytest.mark.parametrize("how", ["reset", "close_notify"])
+def test_client_disappears_behind_what_nobody_reads(server: Server, how: str, tag: str) -> None:
+    """Requests are pipelined behind one that is held until the server reads no more; then their client leaves. The
+    application hears of it within seconds, though the client's end is behind what is not read.
+    """
+    with server.h1() as line:
+        line.send_bytes(f"GET /hold?tag={tag} HTTP/1.1\r\nhost: localhost\r\n\r\n".encode())
+        line.send_bytes(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n" * 4_000)
+        eventually(lambda: server.stats(tag)["active"] == 1)
+        if how == "reset":
+            line.vanish()
+        else:
+            with suppress(OSError):
+                line.sock.settimeout(1)
+                line.sock.unwrap()
+            line.close()
+        eventually(lambda: server.stats(tag)["active"] == 0)
+        assert server.stats(tag)["ended"] == {"http.disconnect": 1}

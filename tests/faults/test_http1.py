@@ -169,3 +169,12 @@ def test_client_that_says_goodbye_early(server: Server, tag: str) -> None:
         line.send_bytes(f"GET /?tag={tag} HTTP/1.1\r\n".encode())
         line.sock.unwrap()
     assert server.stats(tag)["seen"] == 0
+
+
+def test_no_proxy(server: Server) -> None:
+    """CONNECT is for proxies (RFC 9110 section 9.3.6): 501, as over HTTP/2, and the connection ends; no tunnel."""
+    for target in ("localhost:443", "/ok", "*"):
+        with server.h1() as line:
+            line.send_bytes(f"CONNECT {target} HTTP/1.1\r\n{HOST}\r\nhello".encode())
+            assert line.reply().status == 501
+            assert line.ending()

@@ -202,6 +202,7 @@ def _run(campaign: Campaign, what: str, conversations: st.SearchStrategy[Convers
             f"\n{what}: {campaign.held} conversations in {time.monotonic() - started:.0f} s, seeds {SEED} to {number};"
             f" memory {memory[0]:.0f} MiB, then {min(memory[1:] or memory):.0f} to {max(memory):.0f} MiB"
         )
+    assert not broken, broken[0]
     assert max(memory[1:] or memory) - memory[1:2][0] < GROWTH, f"memory grows: {memory}"
 
 
