@@ -11,6 +11,8 @@ import typer
 from pki import shell
 from pki.errors import PKIError
 from services import logs
+from services.authorization.explaining import identity_of
+from services.authorization.policy import Policy
 from services.loading import AppNotFoundError
 from services.processes import AuditLogError, run
 from services.settings import Settings, SettingsError
@@ -75,6 +77,14 @@ def serve(
     server_name: Annotated[
         list[str] | None, typer.Option(metavar="HOST", help="Repeatable: other hosts are answered 421. [all]")
     ] = None,
+    policy: Annotated[Path | None, typer.Option(metavar="FILE", help="Who may do what, in TOML. [everybody]")] = None,
+    authorizer: Annotated[
+        str | None, typer.Option(metavar="MODULE:ATTRIBUTE", help="A function that is asked as well. [none]")
+    ] = None,
+    explain_policy: Annotated[
+        tuple[str, str, str] | None,
+        typer.Option(metavar="IDENTITY METHOD PATH", help="Say which rule decides, and end."),
+    ] = None,
     audit_log: Annotated[str | None, typer.Option(metavar="FILE", help="JSON lines; - is stderr.")] = None,
     max_requests: Annotated[int | None, typer.Option(metavar="N", help="Replace a worker after N. [never]")] = None,
     version: shell.VersionOption = False,  # noqa: ARG001 - its callback answers
@@ -92,16 +102,34 @@ def serve(
         "crl": crl,
         "recycle_after": recycle_after,
         "server_names": tuple(server_name or ()) or None,
+        "policy": policy,
+        "authorizer": authorizer,
         "audit_log": audit_log,
         "max_requests": max_requests,
     }
     settings = Settings.read(**{name: value for name, value in spoken.items() if value is not None})
+    if explain_policy is not None:
+        raise typer.Exit(_explain(settings, *explain_policy))
     logs.configure(json=settings.json_logs)
 
     def announce(snapshot: Snapshot, addresses: Sequence[Address]) -> None:
         typer.echo(ready_line(settings, snapshot, addresses))
 
     raise typer.Exit(run(settings, announce))
+
+
+def _explain(settings: Settings, who: str, method: str, path: str) -> int:
+    """Print what the policy says, and by which rule; the exit code is 1 where it says no."""
+    if settings.policy is None:
+        raise SettingsError("there is no policy to explain: name one with --policy FILE")
+    policy = Policy.load(settings.policy)
+    websocket = method.lower() == "websocket"
+    decision = policy.decide(
+        identity_of(who), "GET" if websocket else method.upper(), path.encode(), "websocket" if websocket else "http"
+    )
+    where = "" if decision.rule is None else f": {settings.policy}:{decision.rule.line}, {decision.rule.written}"
+    typer.echo(f"{'allowed' if decision.allowed else 'denied'}: {decision.reason}{where}")
+    return 0 if decision.allowed else 1
 
 
 def ready_line(settings: Settings, snapshot: Snapshot, addresses: Sequence[Address]) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from services.transport.engine import wrap_app
 
 if TYPE_CHECKING:
+    from services.authorization.gate import Engine
     from services.transport.engine import AppWrapper
 
 _WSGI_MAX_BODY = 16 * 1024 * 1024
@@ -29,9 +30,20 @@ def load_app(name: str) -> AppWrapper:
         AppNotFoundError: no such module or attribute, or it is no application. What the module itself raises while it
             is imported passes through: its traceback is the programmer's to read.
     """
+    found = _found(name, "application", "shop.web:app")
+    return wrap_app(found, _WSGI_MAX_BODY, None)
+
+
+def load_engine(name: str) -> Engine:
+    """Import the function that decides who may do what. Raises AppNotFoundError, as `load_app` does."""
+    engine: Engine = _found(name, "authorizer", "shop.rules:may")
+    return engine
+
+
+def _found(name: str, what: str, example: str) -> Any:
     module_name, colon, attribute = name.partition(":")
     if not colon or not module_name or not attribute:
-        raise AppNotFoundError(f"'{name}' names no application: write MODULE:ATTRIBUTE, for example shop.web:app")
+        raise AppNotFoundError(f"'{name}' names no {what}: write MODULE:ATTRIBUTE, for example {example}")
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
@@ -47,5 +59,6 @@ def load_app(name: str) -> AppWrapper:
         except AttributeError:
             raise AppNotFoundError(f"module '{module_name}' has no attribute '{attribute}' (from '{name}')") from None
     if not callable(found):
-        raise AppNotFoundError(f"'{name}' is a {type(found).__name__}, not an application")
-    return wrap_app(found, _WSGI_MAX_BODY, None)
+        article = "an" if what[0] in "ae" else "a"
+        raise AppNotFoundError(f"'{name}' is a {type(found).__name__}, not {article} {what}")
+    return found

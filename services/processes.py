@@ -9,14 +9,15 @@ import random
 import signal
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import structlog
 
 from pki.errors import PKIError
 from services import logs
 from services.audit import open_audit
-from services.loading import AppNotFoundError, load_app
+from services.authorization.gate import Gate
+from services.loading import AppNotFoundError, load_app, load_engine
 from services.supervisor import Supervisor, Word
 from services.transport.engine import LifespanFailureError, LifespanTimeoutError
 from services.transport.sockets import Address, listen
@@ -28,7 +29,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
     from multiprocessing.connection import Connection as Pipe
 
+    from services.audit import Audit
+    from services.peer import Peer
     from services.settings import Settings
+    from services.transport.engine import AppWrapper
     from services.transport.snapshot import Snapshot
 
 log = structlog.get_logger("handclasp.processes")
@@ -49,6 +53,7 @@ def run(settings: Settings, announce: Callable[[Snapshot, Sequence[Address]], No
     app = load_app(settings.app)
     source = CredentialSource(settings.credential, settings.listener(), settings.trust_rules())
     terms = _terms(settings)
+    app = _gated(app, settings, source, terms.audit)
     sockets = [sock for bind in settings.bind for sock in listen(Address.parse(bind))]
     addresses = _reachable(settings, sockets)
 
@@ -90,6 +95,18 @@ def _terms(settings: Settings) -> Terms:
         # Not all of them at the same moment.
         max_requests=None if limit is None else limit + random.randrange(limit // 10 + 1),  # noqa: S311 - no secret
     )
+
+
+def _gated(app: AppWrapper, settings: Settings, source: CredentialSource, audit: Audit) -> AppWrapper:
+    """The application behind the policy of the current Snapshot, where there is one to ask."""
+    if settings.policy is None and settings.authorizer is None:
+        return app
+    engine = None if settings.authorizer is None else load_engine(settings.authorizer)
+
+    def refused(peer: Peer, reason: str) -> None:
+        audit.request_refused(peer, reason, 403)
+
+    return cast("AppWrapper", Gate(app, lambda: source.snapshot.policy, engine, refused))
 
 
 def _no_rolling_restart() -> None:
@@ -156,7 +173,7 @@ def _work(settings: Settings, sockets: list[socket.socket], pipe: Pipe) -> None:
         config = settings.listener()
         terms = _terms(settings)
         source = CredentialSource(settings.credential, config, settings.trust_rules(), terms.audit)
-        app = load_app(settings.app)
+        app = _gated(load_app(settings.app), settings, source, terms.audit)
         _run(main())
     except (PKIError, AppNotFoundError, AuditLogError, LifespanFailureError, LifespanTimeoutError) as error:
         log.error("worker cannot serve", reason=str(error))  # noqa: TRY400 - the reason is all there is to say

@@ -111,6 +111,10 @@ class Settings(BaseSettings):
     """Whether a client's authority must have a revocation list in the folder's `ca.crl`. One that is there counts."""
     recycle_after: Seconds | None = Field(None, gt=0)
     """Age from which connections are drained that met an earlier certificate of the server's. None: never."""
+    policy: Path | None = None
+    """The file that says who may do what. None: every caller may ask for everything."""
+    authorizer: str | None = None
+    """A function that is asked as well, `module:attribute`: of a Call it says whether."""
     audit_log: str | None = None
     """A file for JSON lines of who came, who was refused and what changed; `-` is stderr."""
     server_names: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = ()
@@ -214,4 +218,6 @@ class Settings(BaseSettings):
     def trust_rules(self) -> TrustRules:
         """What is asked of the credential folder."""
         recycle = None if self.recycle_after is None else timedelta(seconds=self.recycle_after)
-        return TrustRules(self.tls_policy, require_crl=self.crl == "require", recycle_after=recycle)
+        return TrustRules(
+            self.tls_policy, require_crl=self.crl == "require", recycle_after=recycle, policy_file=self.policy
+        )

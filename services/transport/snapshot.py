@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from pki.credential import Credential
     from pki.trust import TrustBundle
+    from services.authorization.policy import Policy
     from services.transport.revocations import Revocations
 
 
@@ -34,5 +35,7 @@ class Snapshot:
     """SHA-256 of each certificate of `trust`."""
     presented_since: int
     """The generation from which on this credential is presented."""
+    policy: Policy | None
+    """Who may do what; None: the application alone decides."""
     server_cert: str
     """The leaf that is presented, PEM: for the ASGI TLS extension."""

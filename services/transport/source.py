@@ -22,6 +22,7 @@ from pki.errors import CredentialError, PKIError, TrustError
 from pki.identity import Purpose, has_purpose
 from pki.trust import is_authority, was_issued_by
 from services.audit import Audit
+from services.authorization.policy import Policy
 from services.transport.context import TLSPolicy, server_context
 from services.transport.revocations import Revocations
 from services.transport.snapshot import Snapshot
@@ -63,6 +64,8 @@ class TrustRules:
     policy: TLSPolicy = TLSPolicy.DEFAULT
     require_crl: bool = False
     recycle_after: timedelta | None = None
+    policy_file: Path | None = None
+    """The file that says who may do what."""
 
 
 class CredentialSource:
@@ -178,6 +181,7 @@ class CredentialSource:
             trust=trust,
             revocations=revocations,
             recycle_after=self._rules.recycle_after,
+            policy=None if self._rules.policy_file is None else Policy.load(self._rules.policy_file),
             generation=generation,
             context=server_context(self._config, credential, trust, self._rules.policy, revocations),
             anchors=frozenset(anchor.fingerprint(hashes.SHA256()) for anchor in trust),
@@ -240,7 +244,8 @@ class CredentialSource:
         except PKIError:
             return ()
         found = []
-        for path in (paths.certificate, paths.key, paths.trust, paths.lists):
+        watched = (paths.certificate, paths.key, paths.trust, paths.lists, self._rules.policy_file)
+        for path in filter(None, watched):
             try:
                 status = path.stat()
             except OSError:

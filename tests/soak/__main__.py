@@ -24,6 +24,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -178,7 +179,8 @@ class Soak:
                 self.tally.failed.append(f"{name} is let in again")
             except ClientError:
                 pass
-            shutil.rmtree(self.folder(name))  # or the lists would go to more folders with each
+            # Or the lists would go to more folders with each. Not while they are written.
+            await self._changed(partial(shutil.rmtree, self.folder(name)))
 
     async def _changed(self, change: Callable[[], object]) -> None:
         async with self.lock:

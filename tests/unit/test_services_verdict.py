@@ -43,6 +43,7 @@ def crl(*serials: int, ends: timedelta = HOUR) -> RevocationList:
 def snapshot(lists: dict[bytes, RevocationList] | None = None, *, required: bool = False, **facts: Any) -> Snapshot:
     nothing: Any = None
     made = Snapshot(
+        policy=None,
         credential=nothing,
         trust=nothing,
         revocations=Revocations(MappingProxyType(lists or {}), required),

@@ -1,0 +1,177 @@
+"""Authorizer: a function that says whether an identity is meant. Built by name, put together by `any_of` and `all_of`.
+
+  ops = any_of(allow_email("*@ops.example.com"), allow_uri("spiffe://example.com/ops/*"))
+
+A pattern is exact but for one `*`, at the one place where a kind of name has room for it: the local part of an email,
+the labels left of a domain, the rest of a URI behind a `/`. It is therefore a key: `keys_of` says under which keys an
+identity is found, and ten thousand patterns are one look into a dictionary.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, TypeAlias
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pki.identity import Identity
+
+Authorizer: TypeAlias = "Callable[[Identity], bool]"
+
+ANYBODY = "*"
+"""The pattern that means every caller: authenticated all of them are."""
+
+
+class PatternError(ValueError):
+    """A pattern of names that cannot be meant; the message says why."""
+
+
+def allow_email(pattern: str) -> Authorizer:
+    """`alice@example.com`, or `*@example.com` for every mailbox of exactly that domain. Raises PatternError."""
+    return _by_key(f"email:{pattern}")
+
+
+def allow_uri(pattern: str) -> Authorizer:
+    """A whole URI, or `spiffe://example.com/ops/*` for whatever is below; `spiffe://example.com/*` is a trust domain.
+
+    Raises PatternError.
+    """
+    return _by_key(f"uri:{pattern}")
+
+
+def allow_dns(pattern: str) -> Authorizer:
+    """A whole name, or `*.example.com` for every name below, at any depth and not itself. Raises PatternError."""
+    return _by_key(f"dns:{pattern}")
+
+
+def allow_fingerprint(sha256: str) -> Authorizer:
+    """The one certificate with this SHA-256, in hexadecimal. Raises PatternError."""
+    return _by_key(f"sha256:{sha256}")
+
+
+def allow_issuer(name: str) -> Authorizer:
+    """Whom this authority has signed: its name as RFC 4514 text, as in `CN=Example CA`. Raises PatternError."""
+    return _by_key(f"issuer:{name}")
+
+
+def any_of(*authorizers: Authorizer) -> Authorizer:
+    """Whom one of them means; nobody, if there is none."""
+    return lambda identity: any(authorizer(identity) for authorizer in authorizers)
+
+
+def all_of(first: Authorizer, *others: Authorizer) -> Authorizer:
+    """Whom each of them means."""
+    return lambda identity: all(authorizer(identity) for authorizer in (first, *others))
+
+
+def deny(authorizer: Authorizer) -> Authorizer:
+    """Everybody but whom this one means."""
+    return lambda identity: not authorizer(identity)
+
+
+def key_of(pattern: str) -> str:
+    """The key of a pattern `KIND:NAME`: domains in lower case, fingerprints without colons. Raises PatternError."""
+    if pattern == ANYBODY:
+        return ANYBODY
+    kind, colon, name = pattern.partition(":")
+    if not colon or kind not in _READERS:
+        raise PatternError(f"{pattern!r} is no pattern: it begins with {', '.join(f'{kind}:' for kind in _READERS)}")
+    if not name or name != name.strip() or any(not char.isprintable() for char in name):
+        raise PatternError(f"{pattern!r} names nobody, or holds what no name does")
+    return f"{kind}:{_READERS[kind](name)}"
+
+
+def keys_of(identity: Identity) -> frozenset[str]:
+    """Every key whose pattern means this identity."""
+    keys = {ANYBODY, f"sha256:{identity.sha256}", f"issuer:{identity.issuer}"}
+    for email in identity.emails:
+        keys.update(_with_wider(f"email:{email}"))
+    for uri in identity.uris:
+        keys.update(_with_wider(f"uri:{uri}"))
+    for name in identity.dns_names:
+        keys.update(_with_wider(f"dns:{name}"))
+    return frozenset(keys)
+
+
+def covers(wider: str, narrower: str) -> bool:
+    """Whether everybody whom the key `narrower` means is meant by `wider`."""
+    return wider in wider_keys(narrower)
+
+
+def wider_keys(key: str) -> frozenset[str]:
+    """Every key that covers this one, itself included."""
+    return frozenset((ANYBODY, *_with_wider(key)))
+
+
+def _by_key(pattern: str) -> Authorizer:
+    key = key_of(pattern)
+    return lambda identity: key in keys_of(identity)
+
+
+def _with_wider(key: str) -> Iterator[str]:
+    yield key
+    kind, _, name = key.partition(":")
+    if kind == "email":
+        yield f"email:*@{name.rpartition('@')[2]}"
+    elif kind == "dns":
+        rest = name.removeprefix("*.")
+        while "." in rest:
+            rest = rest.partition(".")[2]
+            yield f"dns:*.{rest}"
+    elif kind == "uri":
+        scheme, separator, rest = name.removesuffix("/*").partition("://")
+        while "/" in rest:
+            rest = rest.rpartition("/")[0]
+            yield f"uri:{scheme}{separator}{rest}/*"
+
+
+def _email(name: str) -> str:
+    local, at, domain = name.rpartition("@")
+    if not at or not local or not domain or "*" in domain or ("*" in local and local != "*"):
+        raise PatternError(f"email:{name} is no pattern: write name@example.com or *@example.com")
+    return f"{local}@{domain.lower()}"
+
+
+def _dns(name: str) -> str:
+    rest = name.removeprefix("*.")
+    if "*" in rest or not all(rest.split(".")):
+        raise PatternError(f"dns:{name} is no pattern: write name.example.com or *.example.com")
+    return name.lower()
+
+
+def _uri(name: str) -> str:
+    whole = name.removesuffix("/*")
+    parts = urlsplit(whole)
+    if not parts.scheme or "*" in whole or (whole != name and not parts.netloc):
+        raise PatternError(f"uri:{name} is no pattern: write a whole URI, or spiffe://example.com/ops/*")
+    if parts.scheme.lower() == "spiffe" and (parts.query or parts.fragment or not parts.netloc):
+        raise PatternError(f"uri:{name} is no SPIFFE ID: it has a trust domain and a path, and nothing else")
+    # Scheme and host are compared in lower case (RFC 3986 section 6.2.2.1), as identities have them.
+    if not parts.netloc:
+        return parts.scheme.lower() + whole[len(parts.scheme) :]
+    beginning = len(parts.scheme) + 3 + len(parts.netloc)
+    return whole[:beginning].lower() + whole[beginning:] + name[len(whole) :]
+
+
+def _fingerprint(name: str) -> str:
+    plain = name.replace(":", "").lower()
+    if not re.fullmatch("[0-9a-f]{64}", plain):
+        raise PatternError(f"sha256:{name} is no fingerprint: it has 64 hexadecimal digits")
+    return plain
+
+
+def _issuer(name: str) -> str:
+    if "*" in name:
+        raise PatternError(f"issuer:{name} is no pattern: write the whole name, as in CN=Example CA")
+    return name
+
+
+_READERS: dict[str, Callable[[str], str]] = {
+    "email": _email,
+    "uri": _uri,
+    "dns": _dns,
+    "sha256": _fingerprint,
+    "issuer": _issuer,
+}

@@ -1,0 +1,317 @@
+"""The policy file: rules in TOML, read as a whole or not at all, and asked at each request.
+
+  [[rule]]
+  path = "/healthz"
+  allow = ["*"]
+
+  [[rule]]
+  path = "/admin/*"
+  methods = ["GET", "POST"]
+  allow = ["email:*@ops.example.com", "uri:spiffe://example.com/ops/*"]
+
+The first rule that matches path, method and identity decides; where none does, the answer is no.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections import defaultdict
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pki.errors import UsageError
+from services.authorization.authorizers import PatternError, covers, key_of, keys_of, wider_keys
+from services.authorization.paths import Segments, is_under, pattern_segments, readings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from pki.identity import Identity
+
+Protocol = Literal["http", "websocket"]
+_PROTOCOLS: frozenset[Protocol] = frozenset(get_args(Protocol))
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY"})
+
+
+class PolicyError(UsageError):
+    """The policy cannot be used; the message names file and line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One `[[rule]]`, checked."""
+
+    number: int
+    line: int
+    path: Segments
+    methods: frozenset[str] | None
+    """None: all of them."""
+    protocols: frozenset[Protocol]
+    keys: frozenset[str]
+    allows: bool
+    written: str
+    """The path or the RPC as the file has it."""
+
+    def takes(self, method: str, protocol: Protocol) -> bool:
+        """Whether it is about this method. The handshake of a WebSocket is a GET."""
+        return protocol in self.protocols and (self.methods is None or method in self.methods)
+
+    def leaves_nothing_to(self, later: Rule) -> bool:
+        """Whether no request reaches the later rule, because all of them meet this one."""
+        return (
+            is_under(later.path, self.path)
+            and (self.methods is None or (later.methods is not None and later.methods <= self.methods))
+            and later.protocols <= self.protocols
+            and all(any(covers(wider, key) for wider in self.keys) for key in later.keys)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Whether, and by which rule: None where no rule matched."""
+
+    allowed: bool
+    rule: Rule | None = None
+
+    @property
+    def reason(self) -> str:
+        """For logs: no word of it comes from the caller."""
+        if self.rule is None:
+            return "no rule matches"
+        return f"rule {self.rule.number} (line {self.rule.line}) {'allows' if self.allowed else 'denies'} it"
+
+
+@dataclass(slots=True)
+class _Node:
+    """One place in the tree of path patterns."""
+
+    below: dict[str, _Node] = field(default_factory=dict)
+    here: dict[str, list[Rule]] = field(default_factory=lambda: defaultdict(list))
+    """Rules that end here, by key, in the order of the file."""
+    under: dict[str, list[Rule]] = field(default_factory=lambda: defaultdict(list))
+    """Rules for here and everything below."""
+
+
+class Policy:
+    """All rules, indexed by path and by whom they mean: what a request costs does not grow with their number."""
+
+    def __init__(self, rules: Sequence[Rule], never_matches: Callable[[Rule, Rule], PolicyError]) -> None:
+        self.rules = tuple(rules)
+        self._root = _Node()
+        for rule in self.rules:
+            for earlier in self._before(rule):
+                if earlier.leaves_nothing_to(rule):
+                    raise never_matches(rule, earlier)
+            self._put(rule)
+        # A caller asks the same again and again. Bounded: paths are the caller's to choose.
+        self._keys = lru_cache(maxsize=4096)(keys_of)
+        self._readings = lru_cache(maxsize=4096)(readings)
+
+    @classmethod
+    def load(cls, path: Path) -> Policy:
+        """Read a policy file. Raises PolicyError, naming file and line, for whatever is wrong with any part of it."""
+        try:
+            text = path.read_text(encoding="utf-8")
+            given = tomllib.loads(text)
+        except OSError as error:
+            raise PolicyError(f"the policy {path} cannot be read: {error.strerror}") from error
+        except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise PolicyError(f"the policy {path} is not TOML: {error}") from error
+        lines = _Lines(path, text)
+        for key in given:
+            if key != "rule":
+                raise PolicyError(
+                    f"{lines.at(lines.of_key(key))}: {key!r} is not known here: there are [[rule]] tables"
+                )
+        tables = given.get("rule", [])
+        if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+            raise PolicyError(f"{lines.at(lines.of_key('rule'))}: a rule is written as a [[rule]] table")
+        if not tables:
+            raise PolicyError(f"{lines.at(1)}: it has no rule, and would let nobody in: write [[rule]] tables")
+        rules = [_rule(number, table, lines) for number, table in enumerate(tables, 1)]
+        return cls(rules, lambda later, earlier: _never_matches(later, earlier, lines))
+
+    def decide(self, identity: Identity, method: str, target: bytes, protocol: Protocol = "http") -> Decision:
+        """What the rules say of this caller, method and request target (the path as it was sent).
+
+        A path that can be read in several ways has to be allowed in each of them.
+        """
+        keys = self._keys(identity)
+        decision = Decision(allowed=False)
+        for segments in self._readings(target):
+            found = self._first(segments, keys, method, protocol)
+            decision = Decision(found is not None and found.allows, found)
+            if not decision.allowed:
+                break
+        return decision
+
+    def _put(self, rule: Rule) -> None:
+        node = self._root
+        subtree = bool(rule.path) and rule.path[-1] == "*"
+        for segment in rule.path[:-1] if subtree else rule.path:
+            node = node.below.setdefault(segment, _Node())
+        for key in rule.keys:
+            (node.under if subtree else node.here)[key].append(rule)
+
+    def _before(self, rule: Rule) -> Iterator[Rule]:
+        """The rules there are by now that may leave nothing to this one: few, however many there are in all."""
+        wider = wider_keys(next(iter(rule.keys)))
+        segments = rule.path[:-1] if rule.path and rule.path[-1] == "*" else rule.path
+        for found in self._meeting(segments):
+            for key in wider & found.keys():
+                yield from found[key]
+
+    def _first(self, segments: Segments, keys: frozenset[str], method: str, protocol: Protocol) -> Rule | None:
+        best: Rule | None = None
+        for found in self._meeting(segments):
+            for key in keys & found.keys():
+                for rule in found[key]:
+                    if best is not None and best.number <= rule.number:
+                        break
+                    if rule.takes(method, protocol):
+                        best = rule
+                        break
+        return best
+
+    def _meeting(self, segments: Segments) -> Iterator[dict[str, list[Rule]]]:
+        nodes = [self._root]
+        for segment in segments:
+            yield from (node.under for node in nodes)
+            nodes = [node.below[name] for node in nodes for name in {segment, "*"} if name in node.below]
+            if not nodes:
+                return
+        for node in nodes:
+            yield node.under
+            yield node.here
+
+
+class _Table(BaseModel):
+    """A `[[rule]]` table as it may be written."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    path: str | None = None
+    rpc: str | None = None
+    methods: list[str] | None = None
+    websocket: bool | None = None
+    allow: list[str] | None = None
+    deny: list[str] | None = None
+
+
+class _Lines:
+    """Where in the file something is: TOML's readers do not say."""
+
+    def __init__(self, path: Path, text: str) -> None:
+        self.path = path
+        self._text = text.splitlines()
+        self.rules = [at for at, line in enumerate(self._text, 1) if re.match(r"\s*\[\[\s*rule\s*\]\]", line)]
+
+    def at(self, line: int) -> str:
+        return f"{self.path}:{line}"
+
+    def of_rule(self, number: int) -> int:
+        return self.rules[number - 1] if number <= len(self.rules) else 1
+
+    def of_key(self, key: str, number: int | None = None) -> int:
+        """The line of a key, in a rule or outside of all of them."""
+        first = self.of_rule(number) if number else 1
+        last = self.rules[number] if number and number < len(self.rules) else len(self._text) + 1
+        wanted = re.compile(rf"\s*\[*\s*[\"']?{re.escape(key)}[\"']?\s*[\]=.]")
+        return next((at for at in range(first, last) if wanted.match(self._text[at - 1])), first)
+
+    def of_value(self, key: str, value: str, number: int) -> int:
+        start = self.of_key(key, number)
+        last = self.rules[number] if number < len(self.rules) else len(self._text) + 1
+        return next((at for at in range(start, last) if value in self._text[at - 1]), start)
+
+
+def _rule(number: int, given: dict[str, Any], lines: _Lines) -> Rule:
+    def wrong(key: str, why: str, value: str = "") -> PolicyError:
+        line = lines.of_value(key, value, number) if value else lines.of_key(key, number)
+        return PolicyError(f"{lines.at(line)}: rule {number}: {why}")
+
+    try:
+        table = _Table.model_validate(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = str(first["loc"][0])
+        if first["type"] == "extra_forbidden":
+            known = ", ".join(_Table.model_fields)
+            raise wrong(key, f"{key!r} is not known; a rule has {known}") from None
+        raise wrong(key, f"{key}: {first['msg'][0].lower()}{first['msg'][1:]}") from None
+    if (table.path is None) == (table.rpc is None):
+        raise wrong("rule", "it has a path or an rpc, one of the two")
+    if (table.allow is None) == (table.deny is None):
+        raise wrong("rule", "it has allow or deny, one of the two")
+    key = "allow" if table.allow is not None else "deny"
+    keys = set()
+    for pattern in table.allow if table.allow is not None else table.deny or []:
+        try:
+            if (found := key_of(pattern)) in keys:
+                raise wrong(key, f"{pattern!r} is there twice", pattern)
+        except PatternError as error:
+            raise wrong(key, str(error), pattern) from None
+        keys.add(found)
+    if not keys:
+        raise wrong(key, f"{key} is empty: it can never match")
+    methods, protocols = _methods(table, wrong)
+    try:
+        path = pattern_segments(_path(table))
+    except ValueError as error:
+        name = "path" if table.path is not None else "rpc"
+        raise wrong(name, f"{table.path or table.rpc!r} can never match: {error}") from None
+    return Rule(
+        number=number,
+        line=lines.of_rule(number),
+        path=path,
+        methods=methods,
+        protocols=protocols,
+        keys=frozenset(keys),
+        allows=table.allow is not None,
+        written=table.path or table.rpc or "",
+    )
+
+
+def _path(table: _Table) -> str:
+    if table.path is not None:
+        return table.path
+    service, slash, method = (table.rpc or "").partition("/")
+    if not slash or not re.fullmatch(r"[A-Za-z_][\w.]*", service) or not re.fullmatch(r"\*|[A-Za-z_]\w*", method):
+        raise ValueError("write package.Service/Method, or package.Service/*")
+    return f"/{service}/{method}"
+
+
+def _methods(table: _Table, wrong: Any) -> tuple[frozenset[str] | None, frozenset[Protocol]]:
+    protocols = _PROTOCOLS
+    if table.websocket is not None:
+        protocols = frozenset({"websocket" if table.websocket else "http"})
+    if table.rpc is not None:
+        if table.methods is not None or table.websocket:
+            raise wrong("methods" if table.methods is not None else "websocket", "an rpc is a POST, and no WebSocket")
+        return frozenset({"POST"}), frozenset({"http"})
+    if table.methods is None:
+        return None, protocols
+    for method in table.methods:
+        if method not in _METHODS:
+            raise wrong("methods", f"{method!r} is no method; there are {', '.join(sorted(_METHODS))}", method)
+    if not table.methods:
+        raise wrong("methods", "methods is empty: it can never match")
+    if table.websocket and "GET" not in table.methods:
+        raise wrong("methods", "a WebSocket begins with a GET: it can never match")
+    return frozenset(table.methods), protocols
+
+
+def _never_matches(rule: Rule, earlier: Rule, lines: _Lines) -> PolicyError:
+    same = (earlier.path, earlier.methods, earlier.protocols, earlier.keys) == (
+        rule.path,
+        rule.methods,
+        rule.protocols,
+        rule.keys,
+    )
+    why = "it is the same as" if same else "it can never match, behind"
+    return PolicyError(f"{lines.at(rule.line)}: rule {rule.number}: {why} rule {earlier.number} (line {earlier.line})")
