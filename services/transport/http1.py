@@ -314,7 +314,8 @@ class HTTP1:
         """What waits behind a whole request is another one. If its client has gone, the first has lost its reader."""
         if not self._reading_paused or not self._connection.is_open:
             return
-        if self._h11.connection.their_state is h11.DONE and self._connection.peer_hung_up():
+        whole = self._h11.connection.their_state not in (h11.IDLE, h11.SEND_BODY, None)  # None: a WebSocket
+        if whole and self._connection.peer_hung_up():
             self._connection.abort()
         else:
             self._listener.loop.call_later(_LOOK_FOR_END, self._look_for_end)

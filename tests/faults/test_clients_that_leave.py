@@ -112,13 +112,14 @@ def test_request_without_an_answer_is_logged(server: Server, over: str) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux alone tells of an end behind what was not read")
+@pytest.mark.parametrize("field", ["", "connection: upgrade\r\nupgrade: tea\r\n"])
 @pytest.mark.parametrize("how", ["reset", "close_notify"])
-def test_client_disappears_behind_what_nobody_reads(server: Server, how: str, tag: str) -> None:
+def test_client_disappears_behind_what_nobody_reads(server: Server, how: str, field: str, tag: str) -> None:
     """Requests are pipelined behind one that is held until the server reads no more; then their client leaves. The
     application hears of it within seconds, though the client's end is behind what is not read.
     """
     with server.h1() as line:
-        line.send_bytes(f"GET /hold?tag={tag} HTTP/1.1\r\nhost: localhost\r\n\r\n".encode())
+        line.send_bytes(f"GET /hold?tag={tag} HTTP/1.1\r\nhost: localhost\r\n{field}\r\n".encode())
         line.send_bytes(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n" * 4_000)
         eventually(lambda: server.stats(tag)["active"] == 1)
         if how == "reset":
