@@ -311,7 +311,10 @@ class HTTP1:
             self._head_timer = self._listener.loop.call_later(patience, self._head_is_late)
 
     def _look_for_end(self) -> None:
-        """What waits behind a whole request is another one. If its client has gone, the first has lost its reader."""
+        """What waits behind a whole request is another one. If its client has gone, the first has lost its reader.
+
+        The end is seen as far as it has arrived: TCP keeps it back with what does not fit into our kernel's buffer.
+        """
         if not self._reading_paused or not self._connection.is_open:
             return
         whole = self._h11.connection.their_state not in (h11.IDLE, h11.SEND_BODY, None)  # None: a WebSocket

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 BOUND = 5.0
 """Seconds within which a connection has its answer, or its end."""
 
+UNREAD = 65_536
+"""Octets behind a request that is not answered yet, from which a server over HTTP/1.1 reads no more."""
+
 _QUIET = 0.01
 """Seconds of silence that are waited for where nothing is owed."""
 
@@ -141,7 +144,7 @@ def converse(server: Server, conversation: Conversation) -> None:
             _owed_by_h2(line, conversation)
         else:
             _owed_by_http1(line, conversation)
-        _part(line, conversation.end)
+        _part(line, conversation)
     except OSError as error:
         raise Broken(f"{error!r}") from error
     finally:
@@ -175,8 +178,11 @@ def _owed_by_http1(line: _Line, conversation: Conversation) -> None:
         raise Broken(f"no response: {bytes(line.got[:80])!r}")
 
 
-def _part(line: _Line, how: str) -> None:
+def _part(line: _Line, conversation: Conversation) -> None:
     """Go; the server has to go, too."""
+    how = conversation.end
+    if conversation.alpn == "http/1.1" and len(conversation.said) >= UNREAD:
+        how = "vanish"  # an orderly end waits behind what is not read, perhaps in our own kernel: a reset does not
     if how == "vanish":
         line.tcp.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         return
