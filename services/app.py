@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from quart import Quart
+from quart import Quart, request
 
 from services.greeter.routes import greeter
 from services.health.routes import health
@@ -15,7 +15,13 @@ def create_app() -> Quart:
     app.register_blueprint(greeter)
     app.register_blueprint(whoami)
     app.register_blueprint(health)
+    app.before_request(_tell_service)
     return app
+
+
+async def _tell_service() -> None:
+    """For the metrics: which of the services is asked."""
+    request.scope["extensions"]["handclasp"]["service"] = request.blueprint or ""
 
 
 app = create_app()

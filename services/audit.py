@@ -9,15 +9,15 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections import Counter
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import structlog
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from datetime import timedelta
     from pathlib import Path
 
@@ -92,11 +92,12 @@ class StderrSink:
 
 
 class Audit:
-    """Says what happened, and counts it: `counts` has each event, and what was refused by its reason."""
+    """Says what happened: to a log, and to whoever observes."""
 
     def __init__(self, sink: Sink | None = None) -> None:
         self._sink = sink
-        self.counts: Counter[str] = Counter()
+        self.observers: list[Observer] = []
+        """Each is told of every event and its facts: metrics, what the admin page shows."""
 
     def reopen(self) -> None:
         """The file may have been moved away."""
@@ -113,7 +114,8 @@ class Audit:
 
     def connection_closed(self, peer: Peer, lived: timedelta, requests: int) -> None:
         """It has ended, whoever ended it."""
-        self._say("connection.closed", **_peer(peer), seconds=round(lived.total_seconds(), 3), requests=requests)
+        seconds = round(lived.total_seconds(), 3)
+        self._say("connection.closed", **_peer(peer), alpn=peer.alpn, seconds=seconds, requests=requests)
 
     def connection_drained(self, peer: Peer, reason: str) -> None:
         """It is asked to come back: what is under way goes on."""
@@ -147,17 +149,19 @@ class Audit:
         self._say("reload.refused", reason=reason)
 
     def _say(self, event: str, **facts: Any) -> None:
-        self.counts[event] += 1
+        for observer in self.observers:
+            observer(event, facts)
         if self._sink is not None:
             line = {"time": _moment(datetime.now(UTC)), "event": event, "pid": os.getpid(), **facts}
             self._sink.write(json.dumps(line).encode() + b"\n")
 
 
 Address = tuple[str, int] | None
+Observer: TypeAlias = "Callable[[str, Mapping[str, Any]], None]"
 
 
 def open_audit(where: str | None) -> Audit:
-    """The audit log that a setting names: a file, `-` for stderr, None to count alone. Raises OSError."""
+    """The audit log that a setting names: a file, `-` for stderr, None to tell observers alone. Raises OSError."""
     if where is None:
         return Audit()
     from pathlib import Path

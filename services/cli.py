@@ -32,6 +32,7 @@ _HELP = """Serve an ASGI application over mutual TLS.
   handclasp-serve shop.web:app                     your own application
   handclasp-serve shop.web:app --bind 0.0.0.0:443 --workers 4
   handclasp-serve --credential /run/secrets/web    a folder with tls.crt, tls.key and ca.crt
+  handclasp-serve --admin-bind 127.0.0.1:9443      /livez, /readyz and /metrics, without a certificate
 
 Every option is also an environment variable (HANDCLASP_TLS_POLICY) and a key of handclasp.toml (tls_policy).
 """
@@ -85,6 +86,13 @@ def serve(
         tuple[str, str, str] | None,
         typer.Option(metavar="IDENTITY METHOD PATH", help="Say which rule decides, and end."),
     ] = None,
+    admin_bind: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT|unix:PATH", help="/livez, /readyz and /metrics over plain HTTP. [nowhere]"),
+    ] = None,
+    admin_public: Annotated[
+        bool | None, typer.Option("--admin-public", help="Let --admin-bind be reached by other machines.")
+    ] = None,
     audit_log: Annotated[str | None, typer.Option(metavar="FILE", help="JSON lines; - is stderr.")] = None,
     max_requests: Annotated[int | None, typer.Option(metavar="N", help="Replace a worker after N. [never]")] = None,
     version: shell.VersionOption = False,  # noqa: ARG001 - its callback answers
@@ -104,6 +112,8 @@ def serve(
         "server_names": tuple(server_name or ()) or None,
         "policy": policy,
         "authorizer": authorizer,
+        "admin_bind": admin_bind,
+        "admin_public": admin_public,
         "audit_log": audit_log,
         "max_requests": max_requests,
     }

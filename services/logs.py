@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import structlog
 
 from services.transport.engine import Logger
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from services.peer import Peer
     from services.transport.engine import Config
+
+Ended: TypeAlias = "Callable[[Any, int | None, float], None]"
+"""What is told of a request that has ended: its scope, the status (None: never answered), and seconds."""
 
 _access = structlog.get_logger("handclasp.access")
 _engine = structlog.get_logger("handclasp.engine")
@@ -63,12 +68,13 @@ def printable(raw: bytes) -> str:
 class EngineLogger(Logger):
     """What Hypercorn's classes log, as lines of ours."""
 
-    def __init__(self, config: Config) -> None:
-        self._access = config.accesslog is not None
+    def __init__(self, config: Config, ended: Ended | None = None) -> None:
+        """`ended` is told of each request that has ended over HTTP/1.1."""
+        self._ended = ended or (access if config.accesslog is not None else None)
 
     async def access(self, request: Any, response: Any, request_time: float) -> None:
-        if self._access:
-            access(request, None if response is None else int(response["status"]), request_time)
+        if self._ended is not None:
+            self._ended(request, None if response is None else int(response["status"]), request_time)
 
     async def critical(self, message: str, *args: Any, **_: Any) -> None:
         _engine.critical(message % args if args else message)

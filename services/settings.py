@@ -9,9 +9,9 @@ from __future__ import annotations
 import ssl
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -23,6 +23,7 @@ from pydantic_settings import (
 
 from pki.durations import parse_duration
 from pki.errors import UsageError
+from services.admin.serving import check_bind
 from services.logs import EngineLogger
 from services.transport.admission import Admission, server_names
 from services.transport.context import TLSPolicy
@@ -115,6 +116,10 @@ class Settings(BaseSettings):
     """The file that says who may do what. None: every caller may ask for everything."""
     authorizer: str | None = None
     """A function that is asked as well, `module:attribute`: of a Call it says whether."""
+    admin_bind: str | None = None
+    """Where probes and Prometheus ask, without TLS or a certificate: loopback, or `unix:PATH`. None: nowhere."""
+    admin_public: bool = False
+    """Let `admin_bind` be an address that other machines reach."""
     audit_log: str | None = None
     """A file for JSON lines of who came, who was refused and what changed; `-` is stderr."""
     server_names: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = ()
@@ -135,6 +140,15 @@ class Settings(BaseSettings):
     """Bytes of one request's body; then 413. None: as large as the application reads."""
     max_requests: int | None = Field(None, ge=1)
     """Requests after which a worker is replaced by a new one (each waits up to a tenth more). None: never."""
+
+    @model_validator(mode="after")
+    def _admin_stays_here(self) -> Self:
+        if self.admin_bind is not None:
+            try:
+                check_bind(self.admin_bind, public=self.admin_public)
+            except BindError as error:
+                raise ValueError(f"admin_bind: {error}") from None
+        return self
 
     @classmethod
     def settings_customise_sources(
@@ -163,8 +177,8 @@ class Settings(BaseSettings):
             return cls(**spoken)
         except ValidationError as error:
             first = error.errors()[0]
-            name = ".".join(map(str, first["loc"][:1])) or "settings"
-            raise SettingsError(f"{name}: {cls._words(first)}") from None
+            name = "".join(f"{part}: " for part in first["loc"][:1])  # none for what several settings make together
+            raise SettingsError(f"{name}{cls._words(first)}") from None
         except (OSError, ValueError) as error:
             raise SettingsError(f"a settings file cannot be read: {error}") from None
 

@@ -33,10 +33,12 @@ _QUICK_DEATH = 1.0
 
 
 class Word(Enum):
-    """What a worker says to its supervisor."""
+    """What a worker and its supervisor say to each other."""
 
     READY = "ready"
     """It accepts connections."""
+    YIELD = "yield"
+    """Said to it: its successor is ready. It leaves, and answers no probes any more: the successor does."""
     RETIRE = "retire"
     """It has answered as many requests as it should, and wants a successor."""
 
@@ -54,12 +56,27 @@ class _Worker:
         self.leaving = True
         self.process.terminate()
 
+    def give_way(self) -> None:
+        self.leaving = True
+        try:
+            self.pipe.send(Word.YIELD)
+        except OSError:
+            self.process.terminate()
+
 
 class Supervisor:
     """The parent of `count` workers, each a process of its own that runs `work(pipe)`."""
 
-    def __init__(self, work: Callable[[Pipe], None], count: int, ready: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        work: Callable[[Pipe], None],
+        count: int,
+        ready: Callable[[], None],
+        buried: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        """`ready` is called once, when all of them are; `buried` with the id of each process that has ended."""
         self._work = work
+        self._buried = buried
         self._count = count
         self._ready = ready
         self._context = multiprocessing.get_context("spawn")
@@ -135,7 +152,7 @@ class Supervisor:
         worker.ready = True
         if worker.succeeds is not None and worker.succeeds in self._workers:
             log.info("worker replaced", pid=worker.succeeds.process.pid, successor=worker.process.pid)
-            worker.succeeds.leave()
+            worker.succeeds.give_way()
         if not self._announced and all(w.ready for w in self._workers):
             self._announced = True
             self._ready()
@@ -144,6 +161,8 @@ class Supervisor:
         """Take leave of a worker that has ended; return whether the server has failed with it."""
         self._workers.remove(worker)
         worker.pipe.close()
+        if worker.process.pid is not None:
+            self._buried(worker.process.pid)
         code, lived = worker.process.exitcode, time.monotonic() - worker.born
         if self._stopping:
             # One that was still starting had no handler yet, and died of the signal itself.

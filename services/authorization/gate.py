@@ -54,16 +54,16 @@ class Gate:
         app: Callable[..., Awaitable[None]],
         policy: Callable[[], Policy | None],
         engine: Engine | None = None,
-        refused: Callable[[Peer, str], None] = lambda _peer, _reason: None,
+        decided: Callable[[Peer, bool, str, str], None] = lambda _peer, _allowed, _by, _reason: None,
     ) -> None:
         """Ask the Policy that `policy` returns at this moment, None for none, and then the engine, if there is one.
 
-        `refused` is told of each refusal.
+        `decided` is told of each decision: who calls, whether they may, who said so (policy, engine), and why.
         """
         self._app = app
         self._policy = policy
         self._engine = engine
-        self._refused = refused
+        self._decided = decided
 
     async def __call__(self, scope: Any, receive: Any, send: Any, *threads: Any) -> None:
         """Let it through to the application, or answer 403. `threads` is what Hypercorn's wrapper of WSGI asks for."""
@@ -94,19 +94,20 @@ class Gate:
             decision = policy.decide(peer.identity, method, target, protocol)
             allowed, reason = decision.allowed, decision.reason
             if not allowed:
-                self._say_no(peer, method, scope["path"], reason)
+                self._say_no(peer, method, scope["path"], "policy", reason)
                 return False
         if self._engine is not None:
             allowed = await self._ask(self._engine, Call(peer, method, scope["path"], protocol, scope))
             if not allowed:
-                self._say_no(peer, method, scope["path"], "the engine denies it")
+                self._say_no(peer, method, scope["path"], "engine", "the engine denies it")
                 return False
         log.info("allowed", identity=peer.identity.name, method=method, path=scope["path"], reason=reason)
+        self._decided(peer, True, "policy" if self._engine is None else "engine", reason)
         return True
 
-    def _say_no(self, peer: Peer, method: str, path: str, reason: str) -> None:
+    def _say_no(self, peer: Peer, method: str, path: str, by: str, reason: str) -> None:
         log.warning("denied", identity=peer.identity.name, method=method, path=path, reason=reason)
-        self._refused(peer, reason)
+        self._decided(peer, False, by, reason)
 
     async def _ask(self, engine: Engine, call: Call) -> bool:
         try:

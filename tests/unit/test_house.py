@@ -21,10 +21,11 @@ SURFACE = {
 
 
 ONLY_IN = {
-    "hypercorn": {"services/transport/engine.py"},
+    "hypercorn": {"services/transport/engine.py", "services/admin/serving.py"},
     "OpenSSL": {f"services/transport/{name}.py" for name in ("connection", "context", "handshake", "wire")},
     "httpx": {"clients/session.py", "clients/translation.py"},
     "uvloop": {"services/processes.py"},
+    "prometheus_client": {"services/metrics.py"},
     "pydantic_settings": {"services/settings.py"},
 }
 """Who may import what is replaced with effort; a new module needs no line here, and no list to be forgotten in."""
