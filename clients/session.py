@@ -18,6 +18,7 @@ from clients.api import (
     read_whoami,
 )
 from clients.tls import HTTPVersion, client_context
+from clients.tracing import asking
 from clients.translation import translate
 
 if TYPE_CHECKING:
@@ -81,8 +82,8 @@ class SyncSession(_Session):
     def get(self, path: str) -> Reply:
         """Ask for a path of the server, whatever the status of the answer."""
         path = checked_path(path)
-        with self._translated():
-            return _reply(self._http.get(path))
+        with asking(self.url, path) as request, self._translated():
+            return request.answered(_reply(self._http.get(path, headers=request.headers)))
 
     def greet(self, greeting: str | None = None) -> str:
         """Be greeted by the name in our certificate."""
@@ -116,8 +117,8 @@ class AsyncSession(_Session):
     async def get(self, path: str) -> Reply:
         """Ask for a path of the server, whatever the status of the answer."""
         path = checked_path(path)
-        with self._translated():
-            return _reply(await self._http.get(path))
+        with asking(self.url, path) as request, self._translated():
+            return request.answered(_reply(await self._http.get(path, headers=request.headers)))
 
     async def greet(self, greeting: str | None = None) -> str:
         """Be greeted by the name in our certificate."""
