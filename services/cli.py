@@ -14,7 +14,8 @@ from services import logs
 from services.authorization.explaining import identity_of
 from services.authorization.policy import Policy
 from services.loading import AppNotFoundError
-from services.processes import AuditLogError, run
+from services.processes import run
+from services.server import AuditLogError
 from services.settings import Settings, SettingsError
 from services.transport.context import TLSPolicy
 from services.transport.engine import LifespanFailureError, LifespanTimeoutError
@@ -94,6 +95,10 @@ def serve(
         bool | None, typer.Option("--admin-public", help="Let --admin-bind be reached by other machines.")
     ] = None,
     audit_log: Annotated[str | None, typer.Option(metavar="FILE", help="JSON lines; - is stderr.")] = None,
+    state: Annotated[Path | None, typer.Option(metavar="DIR", help="The authority's, for the page of it.")] = None,
+    traces: Annotated[
+        bool | None, typer.Option("--traces", help="OpenTelemetry spans; OTEL_* variables say where to.")
+    ] = None,
     max_requests: Annotated[int | None, typer.Option(metavar="N", help="Replace a worker after N. [never]")] = None,
     version: shell.VersionOption = False,  # noqa: ARG001 - its callback answers
 ) -> None:
@@ -115,6 +120,8 @@ def serve(
         "admin_bind": admin_bind,
         "admin_public": admin_public,
         "audit_log": audit_log,
+        "state": state,
+        "traces": traces,
         "max_requests": max_requests,
     }
     settings = Settings.read(**{name: value for name, value in spoken.items() if value is not None})

@@ -5,45 +5,34 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import random
 import signal
 import sys
 from contextlib import nullcontext, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from pki.errors import PKIError
 from services import logs, metrics
-from services.admin.routes import create_admin
-from services.admin.service import Readiness
-from services.admin.serving import admin_sockets, forget_socket, serving
-from services.audit import open_audit
-from services.authorization.gate import Gate
-from services.loading import AppNotFoundError, load_app, load_engine
+from services.admin.serving import admin_sockets, forget_socket
+from services.loading import AppNotFoundError
+from services.server import AuditLogError, Server
+from services.settings import SettingsError
 from services.supervisor import Supervisor, Word
 from services.transport.engine import LifespanFailureError, LifespanTimeoutError
 from services.transport.sockets import Address, listen
-from services.transport.source import CredentialSource
-from services.transport.worker import Stop, Terms, serve
+from services.transport.worker import Stop
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Coroutine, Sequence
     from multiprocessing.connection import Connection as Pipe
 
-    from services.audit import Audit
-    from services.peer import Peer
     from services.settings import Settings
-    from services.transport.engine import AppWrapper
     from services.transport.snapshot import Snapshot
 
 log = structlog.get_logger("handclasp.processes")
-
-
-class AuditLogError(OSError):
-    """The audit log cannot be written; the message names the file."""
 
 
 def run(settings: Settings, announce: Callable[[Snapshot, Sequence[Address]], None]) -> int:
@@ -52,9 +41,9 @@ def run(settings: Settings, announce: Callable[[Snapshot, Sequence[Address]], No
     Everything that can be wrong is found before a socket listens.
 
     Raises:
-        AppNotFoundError, AuditLogError, BindError, PKIError: what the message says.
+        AppNotFoundError, AuditLogError, BindError, PKIError, SettingsError: what the message says.
     """
-    server = _Server(settings)
+    server = Server(settings)
     sockets = [sock for bind in settings.bind for sock in listen(Address.parse(bind))]
     addresses = _reachable(settings, sockets)
     admin = [] if settings.admin_bind is None else admin_sockets(settings.admin_bind)
@@ -74,102 +63,11 @@ def run(settings: Settings, announce: Callable[[Snapshot, Sequence[Address]], No
             asyncio.get_running_loop().add_signal_handler(signal.SIGUSR2, _no_rolling_restart)
             return await server.serve(sockets, admin, stop=stop, ready=ready)
 
-        server.observe()
-        _run(main())
+        _run(server, main())
         return 0
     finally:
         if settings.admin_bind is not None:
             forget_socket(settings.admin_bind)
-
-
-class _Server:
-    """What one process serves, and with what: everything that can be wrong is found when it is made."""
-
-    def __init__(self, settings: Settings) -> None:
-        """Raises AppNotFoundError, AuditLogError, PKIError."""
-        self._settings = settings
-        self._metrics: metrics.Metrics | None = None
-        self._audit = _audit(settings)
-        self._config = settings.listener()
-        app = load_app(settings.app)
-        engine = None if settings.authorizer is None else load_engine(settings.authorizer)
-        self.source = CredentialSource(settings.credential, self._config, settings.trust_rules(), self._audit)
-        if settings.policy is not None or engine is not None:
-            app = cast("AppWrapper", Gate(app, lambda: self.source.snapshot.policy, engine, self._decided))
-        self._app = app
-
-    def observe(self) -> None:
-        """Begin to count, where somebody can ask. Once a process, in the one that serves."""
-        if self._settings.admin_bind is not None:
-            self._metrics = metrics.Metrics()
-            self._audit.observers.append(self._metrics.observe)
-
-    async def serve(
-        self,
-        sockets: Sequence[socket.socket],
-        admin: Sequence[socket.socket],
-        *,
-        stop: Stop,
-        ready: Callable[[], None],
-        retire: Callable[[], None] = lambda: None,
-        yielding: asyncio.Event | None = None,
-    ) -> bool:
-        """Serve until asked to stop, and on the admin sockets until that is done, or until `yielding` is set.
-
-        Return whether all has ended.
-        """
-        readiness = Readiness(lambda: self.source.snapshot, stop.asked.is_set)
-        trust = metrics.TrustCollector(lambda: self.source.snapshot, self.source.folder.name)
-        admin_app = create_admin(readiness, partial(metrics.exposition, trust=trust))
-
-        def started() -> None:
-            readiness.started = True
-            ready()
-
-        self._config.logger_class = partial(logs.EngineLogger, ended=self._ended())  # type: ignore[assignment]
-        async with serving(admin_app, admin, yielding):
-            return await serve(
-                self._app,
-                self._config,
-                self.source,
-                sockets,
-                stop=stop,
-                terms=self._terms(),
-                ready=started,
-                retire=retire,
-            )
-
-    def _terms(self) -> Terms:
-        limit = self._settings.max_requests
-        return Terms(
-            limits=self._settings.limits(),
-            admission=self._settings.admission(),
-            audit=self._audit,
-            access=self._ended(),
-            # Not all of them at the same moment.
-            max_requests=None if limit is None else limit + random.randrange(limit // 10 + 1),  # noqa: S311 - no secret
-        )
-
-    def _ended(self) -> logs.Ended | None:
-        """Who is told of a request that has ended: the access log, the metrics, both, nobody."""
-        access = logs.access if self._settings.access_log else None
-        if self._metrics is None:
-            return access
-        count = self._metrics.request
-        if access is None:
-            return count
-
-        def both(scope: Any, status: int | None, seconds: float) -> None:
-            access(scope, status, seconds)
-            count(scope, status, seconds)
-
-        return both
-
-    def _decided(self, peer: Peer, allowed: bool, by: str, reason: str) -> None:
-        if not allowed:
-            self._audit.request_refused(peer, reason, 403)
-        if self._metrics is not None:
-            self._metrics.decided(allowed, by)
 
 
 def _reachable(settings: Settings, sockets: Sequence[socket.socket]) -> list[Address]:
@@ -177,13 +75,6 @@ def _reachable(settings: Settings, sockets: Sequence[socket.socket]) -> list[Add
     ports = iter(dict.fromkeys(sock.getsockname()[1] for sock in sockets))
     asked = [Address.parse(bind) for bind in settings.bind]
     return [Address(address.host, address.port or next(ports)) for address in asked]
-
-
-def _audit(settings: Settings) -> Audit:
-    try:
-        return open_audit(settings.audit_log)
-    except OSError as error:
-        raise AuditLogError(f"the audit log {settings.audit_log} cannot be written: {error.strerror}") from error
 
 
 def _no_rolling_restart() -> None:
@@ -201,8 +92,8 @@ def _settle() -> None:
     gc.set_threshold(10_000, 20, 50)
 
 
-def _run(main: Coroutine[Any, Any, bool]) -> None:
-    """Run the server. Threads and tasks of an application that does not end are not waited for."""
+def _run(server: Server, main: Coroutine[Any, Any, bool]) -> None:
+    """Run the server, to its last span. Threads and tasks of an application that does not end are not waited for."""
     _settle()
     factory = None
     if sys.platform != "win32":
@@ -213,7 +104,9 @@ def _run(main: Coroutine[Any, Any, bool]) -> None:
         except ImportError:  # a platform without it: asyncio's own loop serves as well, more slowly
             pass
     with asyncio.Runner(loop_factory=factory) as runner:
-        if not runner.run(main):
+        ended = runner.run(main)
+        server.end()
+        if not ended:
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(0)  # leaving the block would join the threads
@@ -249,9 +142,15 @@ def _work(settings: Settings, sockets: Sequence[socket.socket], admin: Sequence[
         )
 
     try:
-        server = _Server(settings)
-        server.observe()
-        _run(main())
-    except (PKIError, AppNotFoundError, AuditLogError, LifespanFailureError, LifespanTimeoutError) as error:
+        server = Server(settings)
+        _run(server, main())
+    except (
+        PKIError,
+        AppNotFoundError,
+        AuditLogError,
+        SettingsError,
+        LifespanFailureError,
+        LifespanTimeoutError,
+    ) as error:
         log.error("worker cannot serve", reason=str(error))  # noqa: TRY400 - the reason is all there is to say
         sys.exit(1)

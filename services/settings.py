@@ -122,6 +122,12 @@ class Settings(BaseSettings):
     """Let `admin_bind` be an address that other machines reach."""
     audit_log: str | None = None
     """A file for JSON lines of who came, who was refused and what changed; `-` is stderr."""
+    state: Path | None = None
+    """The authority's state folder, for the page of its inventory. None: the authority is not on this machine."""
+    database: str | None = Field(None, repr=False)
+    """The inventory's database, where it is not in the state folder: as `handclasp-pki` has it."""
+    traces: bool = False
+    """Make a span of every request (OpenTelemetry); OTEL_* variables say where it goes."""
     server_names: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = ()
     """The host names that are served here: others are answered 421. None: all."""
     max_connections: int = Field(10_000, ge=1)

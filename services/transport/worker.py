@@ -19,7 +19,7 @@ from services.transport.listener import Listener
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     from services.transport.engine import AppWrapper, Config
     from services.transport.snapshot import Snapshot
@@ -58,6 +58,8 @@ class Terms:
     audit: Audit = field(default_factory=Audit)
     access: Callable[[Any, int | None, float], None] | None = None
     max_requests: int | None = None
+    state: Mapping[str, Any] = field(default_factory=dict)
+    """What the application finds in its lifespan's state from the beginning."""
 
 
 def _reload(source: CredentialSource, audit: Audit) -> None:
@@ -86,7 +88,7 @@ async def serve(
         LifespanFailureError, LifespanTimeoutError: the application did not start.
     """
     loop = asyncio.get_running_loop()
-    state: dict[str, Any] = {}
+    state = dict(terms.state)
     lifespan = Lifespan(app, config, loop, state)
     lifespan_task = loop.create_task(lifespan.handle_lifespan())
     await lifespan.wait_for_startup()

@@ -27,6 +27,7 @@ ONLY_IN = {
     "uvloop": {"services/processes.py"},
     "prometheus_client": {"services/metrics.py"},
     "pydantic_settings": {"services/settings.py"},
+    "opentelemetry": {"clients/tracing.py", "services/telemetry.py", "services/tracing.py"},
 }
 """Who may import what is replaced with effort; a new module needs no line here, and no list to be forgotten in."""
 

@@ -1,0 +1,93 @@
+"""Who is connected now and who was refused lately, as one process sees it: what the admin page shows.
+
+It observes the audit log's events. Bounded: connections are, and of refusals the latest are kept.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from services.transport.snapshot import Snapshot
+
+KEY = "handclasp"
+"""Where an application finds the Overview: in its lifespan's state, `scope["state"]["handclasp"]`."""
+
+_REFUSALS_KEPT = 50
+_LONGEST = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Somebody who was not let in, or not let do something."""
+
+    time: datetime
+    event: str
+    reason: str
+    who: str
+    """What was presented, or the identity; unverified where the handshake was refused."""
+    address: str
+
+
+@dataclass(slots=True)
+class Presence:
+    """One identity's open connections."""
+
+    protocols: Counter[str] = field(default_factory=Counter)
+    since: datetime = field(default_factory=lambda: datetime.now(UTC))
+    """When the first of those open in a row was opened."""
+
+    @property
+    def connections(self) -> int:
+        return self.protocols.total()
+
+
+@dataclass(slots=True)
+class Overview:
+    """What is known here, and of what."""
+
+    snapshot: Callable[[], Snapshot]
+    stopping: Callable[[], bool]
+    guarded: bool
+    """Whether a policy or an engine is asked who may see this."""
+    workers: int
+    state: Path | None
+    """The authority's state folder, where the inventory is; None: it is not on this machine."""
+    database: str | None = field(default=None, repr=False)
+    present: dict[str, Presence] = field(default_factory=dict)
+    refusals: deque[Refusal] = field(default_factory=lambda: deque(maxlen=_REFUSALS_KEPT))
+    changes: int = 0
+    """Goes up with everything that happens."""
+    pid: int = field(default_factory=os.getpid)
+
+    def observe(self, event: str, facts: Mapping[str, Any]) -> None:
+        """Take note of an event of the audit log."""
+        if event == "connection.opened":
+            presence = self.present.setdefault(facts["identity"], Presence())
+            presence.protocols[facts["alpn"] or "http/1.1"] += 1
+        elif event == "connection.closed":
+            self._gone(facts["identity"], facts["alpn"] or "http/1.1")
+        elif event in ("handshake.refused", "request.refused", "connection.cut", "connection.refused"):
+            self.refusals.appendleft(_refusal(event, facts))
+        self.changes += 1
+
+    def _gone(self, identity: str, protocol: str) -> None:
+        presence = self.present.get(identity)
+        if presence is None:
+            return
+        presence.protocols[protocol] -= 1
+        if not presence.connections:
+            del self.present[identity]
+
+
+def _refusal(event: str, facts: Mapping[str, Any]) -> Refusal:
+    presented = facts.get("presented") or {}
+    who = facts.get("identity") or presented.get("names") or presented.get("subject") or ""
+    return Refusal(datetime.now(UTC), event, facts["reason"][:_LONGEST], who[:_LONGEST], facts.get("address") or "")
