@@ -27,6 +27,11 @@ async def fastapi_hello(request: Request) -> str:
     return caller(request.scope)
 
 
+@fastapi_app.get("/items/{number}")
+async def fastapi_item(number: int) -> int:
+    return number
+
+
 async def starlette_hello(request: Request) -> PlainTextResponse:
     return PlainTextResponse(caller(request.scope))
 

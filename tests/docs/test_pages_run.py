@@ -15,12 +15,12 @@ pytestmark = pytest.mark.slow
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-@pytest.mark.parametrize("page", ["operations.md", "authorization.md"])
+@pytest.mark.parametrize("page", ["operations.md", "authorization.md", "traces.md"])
 def test_page(page: str, tmp_path: Path) -> None:
     """The commands end as shown, and print as many lines as shown: dates and serial numbers differ."""
     for tool in ("openssl", "certutil", "pk12util"):
         require(tool)
     text = (DOCS / page).read_text()
     printed = run_page(text, tmp_path)
-    shape = re.compile(r"[0-9a-f]{8,}|\d+|\s+|[A-Z][a-z]{2} ")
+    shape = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|[0-9a-f]{8,}|[0-9A-F]{8,}|\d+|\s+|[A-Z][a-z]{2} ")
     assert shape.sub("", printed).splitlines() == shape.sub("", text).splitlines()
