@@ -22,7 +22,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
         await receive()
     elif path == "/raises":
         raise ValueError("no \udcff\x1b[2J such thing " + "x" * 100_000)
-    elif path == "/busy":
+    elif path.startswith("/busy"):
         await answer(send, b"busy", 503)
     elif path == "/modules":
         await answer(send, json.dumps([name for name in sys.modules if "telemetry" in name]).encode())
