@@ -14,7 +14,7 @@ setup:
 
 # Serve the greeter on https://localhost:8443, or any ASGI application: `just serve shop.web:app`.
 serve *args: setup
-    @exec handclasp-serve --credential '{{ state }}/credentials/localhost' {{ args }}
+    @exec handclasp-serve --state '{{ state }}' --credential '{{ state }}/credentials/localhost' {{ args }}
 
 # Greet over HTTP/1.1, as Alice. Also: `just http1 whoami`, `just http1 get /healthz`.
 http1 *args:

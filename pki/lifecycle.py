@@ -27,6 +27,7 @@ from pki.profiles import AuthorityProfile
 from pki.renewal import Renewals, check_not_revoked
 from pki.rotation import AuthorityState
 from pki.signing import sign_request
+from pki.survey import survey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from pki.revocation import Published
     from pki.signing import Certified
     from pki.state import State
+    from pki.survey import Survey
     from pki.trust import TrustBundle
 
 
@@ -326,6 +328,11 @@ class Lifecycle:
         """
         with self.reading() as here:
             return list(entries_of(here, now=now, name=name))
+
+    def survey(self, *, now: datetime, words: str = "", limit: int = 100) -> Survey:
+        """The inventory at a glance. Needs no passphrase and no lock."""
+        with self.reading() as here:
+            return survey(here, now=now, words=words, limit=limit)
 
     def _with(self, inventory: Inventory) -> OpenState:
         return OpenState(self.state, inventory, self.passphrase)

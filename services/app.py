@@ -6,6 +6,7 @@ from quart import Quart, request
 
 from services.greeter.routes import greeter
 from services.health.routes import health
+from services.pages.routes import pages
 from services.whoami.routes import whoami
 
 
@@ -15,6 +16,7 @@ def create_app() -> Quart:
     app.register_blueprint(greeter)
     app.register_blueprint(whoami)
     app.register_blueprint(health)
+    app.register_blueprint(pages)
     app.before_request(_tell_service)
     return app
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, delete, or_, select, text
+from sqlalchemy import and_, delete, func, or_, select, text
 
 from pki.errors import AlreadyExists, InventoryError
-from pki.inventory.encoding import certificate_row, certificate_values, insert_new, name_row, seconds
+from pki.inventory.encoding import certificate_row, certificate_values, insert_new, moment, name_row, seconds
 from pki.inventory.schema import authorities, certificates, names
 from pki.rotation import AuthorityState
 
@@ -88,6 +88,45 @@ class Certificates:
         return self.latest(
             certificates.c.state == "issued", end >= moment, (moment - begin) * 10 >= (end - begin) * tenths
         )
+
+    def found(self, words: str, *, limit: int) -> tuple[int, list[CertificateRow]]:
+        """How many have these words in their name, their SANs or where their serial number begins; and the newest.
+
+        No words: all of them.
+        """
+        where = []
+        if words:
+            columns = certificates.c
+            where.append(
+                or_(
+                    columns.name.icontains(words, autoescape=True),
+                    columns.sans.icontains(words, autoescape=True),
+                    columns.serial.startswith(words.lower(), autoescape=True),
+                )
+            )
+        count = self._connection.execute(select(func.count()).select_from(certificates).where(*where)).scalar_one()
+        newest = select(certificates).where(*where).order_by(certificates.c.issued_at.desc(), certificates.c.serial)
+        return count, [certificate_row(row) for row in self._connection.execute(newest.limit(limit))]
+
+    def revoked(self, *, limit: int) -> list[CertificateRow]:
+        """Those that are revoked or held, the latest first."""
+        query = select(certificates).where(certificates.c.state != "issued")
+        latest = query.order_by(certificates.c.revoked_at.desc(), certificates.c.serial).limit(limit)
+        return [certificate_row(row) for row in self._connection.execute(latest)]
+
+    def ends(self, now: datetime, *, bins: int) -> tuple[datetime, list[int]]:
+        """Until when the living last, and how many of them end in each of so many equal parts of that time."""
+        columns, begin = certificates.c, seconds(now)
+        living = and_(columns.state == "issued", columns.not_after > begin)
+        last = self._connection.execute(select(func.max(columns.not_after)).where(living)).scalar()
+        counts = [0] * bins
+        if last is None:
+            return now, counts
+        width = -(-(last - begin) // bins)
+        part = (columns.not_after - 1 - begin) // width
+        for number, count in self._connection.execute(select(part, func.count()).where(living).group_by(part)):
+            counts[number] = count
+        return moment(begin + width * bins), counts
 
     def key_holder(self, spki_sha256: str) -> CertificateRow | None:
         """A certificate of this public key; None where the key was never used."""

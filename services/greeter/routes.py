@@ -5,6 +5,7 @@ from __future__ import annotations
 from quart import Blueprint, Response, request
 
 from services.greeter.service import DEFAULT_GREETING, InvalidGreetingError, greet
+from services.pages.rendering import card_page, prefers_html
 from services.peer import current_peer
 
 greeter = Blueprint("greeter", __name__)
@@ -12,7 +13,11 @@ greeter = Blueprint("greeter", __name__)
 
 @greeter.get("/")
 async def hello() -> Response:
-    return _text(greet(current_peer().identity))
+    """A line of text; in a browser a page."""
+    peer = current_peer()
+    answer = await card_page(peer) if prefers_html() else _text(greet(peer.identity))
+    answer.headers["vary"] = "accept"
+    return answer
 
 
 @greeter.get("/greet")

@@ -14,6 +14,7 @@ _PACKAGES = {
     "go": "golang",
     "node": "nodejs",
     "postgresql": "postgresql",
+    "chromium": "chromium",
     "certutil": "libnss3-tools",
     "pk12util": "libnss3-tools",
 }
