@@ -269,3 +269,20 @@ def test_dashboard_and_alerts_ask_for_what_there_is(seen: Scrape, where: str, ex
     known = set().union(*(labels_of.get(name, set()) for name, _ in found)) | {"instance", "le"}
     for grouped in re.findall(r"by \(([^)]*)\)", expression):
         assert {label.strip() for label in grouped.split(",")} <= known, grouped
+
+
+def test_the_page_names_every_metric(seen: Scrape) -> None:
+    """With its labels, as a server has them; `_created` is prometheus-client's own."""
+    page = (MONITORING.parent / "watching.md").read_text()
+    told = {
+        name: {label for label in labels.split(", ") if label}
+        for name, labels in re.findall(r"^\| `(handclasp_\w+)` \| ([\w, ]*) \|", page, re.MULTILINE)
+    }
+    there: dict[str, set[str]] = {}
+    for sample in seen.samples:
+        if sample.name.startswith("handclasp_") and not sample.name.endswith("_created"):
+            name = re.sub(r"_(bucket|sum|count)$", "", sample.name)
+            there.setdefault(name, set()).update(sample.labels.keys() - {"le", "pid"})
+    declared = set(re.findall(r"^# TYPE (handclasp_\w+) ", seen.text, re.MULTILINE))
+    assert there.items() <= told.items()
+    assert {name for name in declared if not name.endswith("_created")} <= told.keys()
