@@ -7,14 +7,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from services.transport.engine import wrap_app
+from services.transport.engine import ASGIWrapper, is_asgi
+from services.transport.wsgi import MAX_BODY, WSGI
 
 if TYPE_CHECKING:
     from services.authorization.gate import Engine
     from services.transport.engine import AppWrapper
-
-_WSGI_MAX_BODY = 16 * 1024 * 1024
-"""Bytes of a request's body that are gathered for a WSGI application (Hypercorn's default)."""
 
 
 class AppNotFoundError(Exception):
@@ -31,7 +29,12 @@ def load_app(name: str) -> AppWrapper:
             is imported passes through: its traceback is the programmer's to read.
     """
     found = _found(name, "application", "shop.web:app")
-    return wrap_app(found, _WSGI_MAX_BODY, None)
+    return wrap_app(found)
+
+
+def wrap_app(app: Any) -> AppWrapper:
+    """An ASGI or WSGI application, whichever it is, as the transport calls it."""
+    return ASGIWrapper(app) if is_asgi(app) else WSGI(app, MAX_BODY)
 
 
 def load_engine(name: str) -> Engine:

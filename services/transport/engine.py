@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from hypercorn.app_wrappers import ASGIWrapper, InvalidPathError, WSGIWrapper
+from hypercorn.app_wrappers import _build_environ as build_environ
 from hypercorn.asyncio.lifespan import Lifespan
 from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
@@ -21,14 +23,15 @@ from hypercorn.utils import (
     LifespanFailureError,
     LifespanTimeoutError,
     filter_pseudo_headers,
+    is_asgi,
     suppress_body,
-    wrap_app,
 )
 
 __all__ = [
     "STREAM_ID",
     "ASGIHTTPState",
     "ASGIWebsocketState",
+    "ASGIWrapper",
     "AppWrapper",
     "Body",
     "Closed",
@@ -41,6 +44,7 @@ __all__ = [
     "H11Protocol",
     "H11WSConnection",
     "HTTPStream",
+    "InvalidPathError",
     "Lifespan",
     "LifespanFailureError",
     "LifespanTimeoutError",
@@ -51,11 +55,13 @@ __all__ = [
     "StreamClosed",
     "StreamEvent",
     "Updated",
+    "WSGIWrapper",
     "WSStream",
     "WebsocketAcceptEvent",
     "WireEvent",
     "WorkerContext",
+    "build_environ",
     "filter_pseudo_headers",
+    "is_asgi",
     "suppress_body",
-    "wrap_app",
 ]

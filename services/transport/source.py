@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -104,6 +105,7 @@ class CredentialSource:
     async def watch(self) -> None:
         """Look at the folder until cancelled. Loading runs in a thread: the event loop goes on serving."""
         notices, watched = asyncio.create_task(self._take_notice()), self._folder_itself()
+        loader = ThreadPoolExecutor(1, thread_name_prefix="reload")  # its own: an application may fill the loop's
         try:
             while True:
                 if watched != (
@@ -119,9 +121,10 @@ class CredentialSource:
                 seen = self._fingerprint()
                 if forced or seen != self._seen:
                     self._seen = seen
-                    await self._reload()
+                    await self._reload(loader)
         finally:
             notices.cancel()
+            loader.shutdown(wait=False)
 
     async def _take_notice(self) -> None:
         """Look as soon as the system says that something has changed. Where it does not say, POLL has to do."""
@@ -133,10 +136,10 @@ class CredentialSource:
                     self._wake.set()
             await asyncio.sleep(POLL)
 
-    async def _reload(self) -> None:
+    async def _reload(self, loader: ThreadPoolExecutor) -> None:
         loop, started = asyncio.get_running_loop(), time.monotonic()
         try:
-            snapshot = await loop.run_in_executor(None, self._load, self.snapshot)
+            snapshot = await loop.run_in_executor(loader, self._load, self.snapshot)
         except PKIError as error:
             log.error("reload refused: the credential before it goes on serving", reason=str(error))  # noqa: TRY400
             self.audit.reload_refused(str(error))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -110,9 +111,13 @@ class PeerTasks:
                 self._connection.close()
 
 
+_THREADS = ThreadPoolExecutor(32, thread_name_prefix="wsgi")
+"""Where WSGI applications run. Nothing else does: whatever they wait for, reloads and metrics do not wait for them."""
+
+
 def in_thread(loop: asyncio.AbstractEventLoop, func: Callable[..., Any], *args: Any) -> Awaitable[Any]:
     """Run a function in a thread, in the caller's context: a WSGI application has its `current_peer()` too."""
-    return loop.run_in_executor(None, partial(contextvars.copy_context().run, func, *args))
+    return loop.run_in_executor(_THREADS, partial(contextvars.copy_context().run, func, *args))
 
 
 def call_soon(loop: asyncio.AbstractEventLoop, func: Callable[..., Any], *args: Any) -> Any:

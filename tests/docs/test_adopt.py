@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cryptography import x509
 
-from services.transport.engine import wrap_app
+from services.loading import wrap_app
 from services.transport.tasks import call_soon, in_thread
 from tests.support.issuer import SERVER, Issuer, client_context
 from tests.support.server import ROOT, Server
@@ -192,7 +192,7 @@ def status_without_peer(app: Any, path: str, more: dict[str, Any], *claims: tupl
             if message["type"] == "http.response.body" and not message.get("more_body"):
                 events.put_nowait({"type": "http.disconnect"})  # as a server says when all is said: Quart waits for it
 
-        await wrap_app(app, 0, None)(scope, events.get, send, partial(in_thread, loop), partial(call_soon, loop))
+        await wrap_app(app)(scope, events.get, send, partial(in_thread, loop), partial(call_soon, loop))
 
     contextvars.Context().run(asyncio.run, call())  # where no other test has left a peer
     return sent[0]["status"]
