@@ -16,6 +16,8 @@ import structlog
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
+from services.logs import bounded
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import timedelta
@@ -24,9 +26,6 @@ if TYPE_CHECKING:
     from services.peer import Peer
 
 log = structlog.get_logger("handclasp.audit")
-
-_LONGEST = 1_024
-"""Characters of a text that a stranger chose."""
 
 
 class Sink(Protocol):
@@ -149,6 +148,7 @@ class Audit:
         self._say("reload.refused", reason=reason)
 
     def _say(self, event: str, **facts: Any) -> None:
+        facts = {name: bounded(fact) for name, fact in facts.items()}
         for observer in self.observers:
             observer(event, facts)
         if self._sink is not None:
@@ -197,7 +197,7 @@ def _names(certificate: x509.Certificate) -> str:
 def _readable(read: Any) -> str:
     """What a stranger wrote into a certificate, as far as it can be read: JSON escapes the rest."""
     try:
-        return str(read())[:_LONGEST]
+        return str(bounded(str(read())))
     except x509.ExtensionNotFound:
         return ""
     except Exception:  # noqa: BLE001 - a stranger's bytes: no parser's complaint may end a handshake in any other way

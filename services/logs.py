@@ -22,12 +22,26 @@ _access = structlog.get_logger("handclasp.access")
 _engine = structlog.get_logger("handclasp.engine")
 
 
+_LONGEST = 1_024
+"""Characters of one thing that is told: certificates and requests hold as many as a stranger likes."""
+
+
+def bounded(fact: Any) -> Any:
+    """The fact; where it is a text, no more than a log has room for."""
+    return f"{fact[: _LONGEST - 1]}…" if isinstance(fact, str) and len(fact) > _LONGEST else fact
+
+
+def _bound(_: Any, __: str, facts: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    return {name: bounded(fact) for name, fact in facts.items()}
+
+
 def configure(*, json: bool) -> None:
     """Set up structlog for this process: JSON lines, or lines for people (in colour on a terminal alone)."""
     processors: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _bound,
     ]
     if json:
         processors += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
@@ -65,6 +79,9 @@ def printable(raw: bytes) -> str:
     return "".join(chr(byte) if 0x21 <= byte <= 0x7E else f"\\x{byte:02x}" for byte in raw)
 
 
+_NO_LIFESPAN = "ASGI Framework Lifespan error, continuing without"
+
+
 class EngineLogger(Logger):
     """What Hypercorn's classes log, as lines of ours."""
 
@@ -83,6 +100,9 @@ class EngineLogger(Logger):
         _engine.error(message % args if args else message)
 
     async def warning(self, message: str, *args: Any, **_: Any) -> None:
+        if message.startswith(_NO_LIFESPAN):  # Django and others: ASGI leaves it to them
+            _engine.info("the application has no lifespan: it is served without one")
+            return
         _engine.warning(message % args if args else message)
 
     async def info(self, message: str, *args: Any, **_: Any) -> None:

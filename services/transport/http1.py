@@ -25,6 +25,7 @@ from services.transport.engine import (
     Updated,
 )
 from services.transport.messages import WebSocketMessages
+from services.transport.target import TargetError, origin_form
 from services.transport.tasks import PeerTasks
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ GOAWAY to tell its client that it was not seen. It is answered with `Connection:
 
 
 _REFUSALS = {
+    400: "the request's target is no path, and no URI of a host",
     408: "the request's head is too slow",
     413: "the request's body is too large",
     421: "not a host that is served here",
@@ -98,8 +100,12 @@ class _H11(H11Protocol):
         pass
 
     async def _create_stream(self, request: h11.Request) -> None:
-        headers = list(request.headers)
-        refused = self.admission.objection(headers)
+        target, headers, refused = request.target, list(request.headers), None
+        try:
+            target, headers = origin_form(target, headers)
+        except TargetError as error:
+            refused = error.status
+        refused = refused or self.admission.objection(headers)
         if request.method == b"CONNECT":
             refused = 501
         if request.http_version not in (b"1.0", b"1.1"):
@@ -131,7 +137,7 @@ class _H11(H11Protocol):
                     headers=headers,
                     http_version="1.1",
                     method="GET",
-                    raw_path=request.target,
+                    raw_path=target,
                     state=self.connection_state,
                 )
             )
@@ -154,7 +160,7 @@ class _H11(H11Protocol):
                 headers=headers,
                 http_version=request.http_version.decode(),
                 method=request.method.decode("ascii").upper(),
-                raw_path=request.target,
+                raw_path=target,
                 state=self.connection_state,
             )
         )

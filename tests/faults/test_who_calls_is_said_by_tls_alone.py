@@ -103,3 +103,17 @@ def test_no_host_at_all(there: Trusting) -> None:
     with there.client("quinn").h1() as line:
         line.send_bytes(b"GET / HTTP/1.0\r\n\r\n")
         assert line.reply().status == 421
+
+
+def test_a_whole_uri_names_the_host(there: Trusting) -> None:
+    """Absolute-form: its authority speaks, whatever the Host field says (RFC 9112 section 3.2.2)."""
+    client = there.client("quinn")
+    with client.h1() as line:
+        line.send_bytes(b"GET https://shop.example.com/told HTTP/1.1\r\nhost: evil.example.com\r\n\r\n")
+        reply = line.reply()
+    assert reply.status == 200
+    hosts = [value for name, value in json.loads(reply.body)["headers"] if name == "host"]
+    assert hosts == ["shop.example.com"]
+    for target in ("https://evil.example.com/told", "http://localhost/told"):
+        with client.h1() as line:
+            assert line.get(target).status == 421
