@@ -49,6 +49,10 @@ test-slow *args:
 fuzz seconds="120" *args:
     HANDCLASP_FUZZ_SECONDS={{ seconds }} pytest tests/fuzz -s {{ args }}
 
+# Write the code of the contracts anew: services/contracts/**/*.proto.
+contracts:
+    cd services/contracts && buf lint && buf generate
+
 # Measure against stock Hypercorn, side by side in one run.
 bench *args:
     python -m tests.bench.quick {{ args }}

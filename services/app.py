@@ -1,4 +1,4 @@
-"""The services as one Quart application."""
+"""The services as one ASGI application: Quart for what browsers and curl ask, RPC beside it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from quart import Quart, request
 from services.greeter.routes import greeter
 from services.health.routes import health
 from services.pages.routes import pages
+from services.rpc import WithRPC, services
 from services.whoami.routes import whoami
 
 
-def create_app() -> Quart:
+def create_app() -> WithRPC:
     """Compose the services; what each does is in its folder."""
     app = Quart("services", static_folder=None)
     app.register_blueprint(greeter)
@@ -18,7 +19,7 @@ def create_app() -> Quart:
     app.register_blueprint(health)
     app.register_blueprint(pages)
     app.before_request(_tell_service)
-    return app
+    return WithRPC(app, services())
 
 
 async def _tell_service() -> None:

@@ -1,1 +1,1 @@
-"""What clients and services agree on: the only part of `services` that clients may import."""
+from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from difflib import unified_diff
 from pathlib import Path
 
 import pytest
@@ -23,4 +24,5 @@ def test_page(page: str, tmp_path: Path) -> None:
     text = (DOCS / page).read_text()
     printed = run_page(text, tmp_path)
     shape = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|[0-9a-f]{8,}|[0-9A-F]{8,}|\d+|\s+|[A-Z][a-z]{2} ")
-    assert shape.sub("", printed).splitlines() == shape.sub("", text).splitlines()
+    ran, shown = ([shape.sub("", line) for line in page.splitlines()] for page in (printed, text))
+    assert "\n".join(unified_diff(shown, ran, lineterm="")) == ""

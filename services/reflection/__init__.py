@@ -1,0 +1,1 @@
+"""Tells tools what is served here."""

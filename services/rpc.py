@@ -1,0 +1,84 @@
+"""The RPC services beside the web application: chosen by path, on one port (gRPC, gRPC-Web and Connect)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from services.contracts.grpc.health.v1.health_connect import HealthASGIApplication
+from services.contracts.grpc.reflection.v1.reflection_connect import ServerReflectionASGIApplication
+from services.contracts.grpc.reflection.v1alpha.reflection_connect import (
+    ServerReflectionASGIApplication as ServerReflectionAlphaASGIApplication,
+)
+from services.contracts.handclasp.greeter.v1.greeter_connect import GreeterServiceASGIApplication
+from services.contracts.handclasp.identity.v1.identity_connect import IdentityServiceASGIApplication
+from services.greeter.rpc import Greeter
+from services.health.rpc import HealthCheck
+from services.reflection.rpc import Reflection, ReflectionAlpha
+from services.reflection.service import Catalogue
+from services.whoami.rpc import WhoAmI
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping
+
+    from connectrpc.server import ConnectASGIApplication
+
+    ASGI = Callable[[Any, Any, Any], Coroutine[Any, Any, None]]
+
+MAX_MESSAGE = 4 * 1024 * 1024
+"""Bytes of one message that is read; beyond, RESOURCE_EXHAUSTED. gRPC's own default."""
+
+_GRPC, _GRPC_WEB = b"application/grpc", b"application/grpc-web"
+
+
+class WithRPC:
+    """An ASGI application: RPC services under `/package.Service/`, and a web application for all else."""
+
+    def __init__(self, web: ASGI, services: Mapping[str, ASGI]) -> None:
+        """`services` are named in full, as a policy's `rpc` and the metrics name them."""
+        self._web = web
+        self._services = services
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            name = scope["path"][1:].partition("/")[0]
+            service = self._services.get(name)
+            if service is not None:
+                scope["extensions"]["handclasp"]["service"] = name
+                if scope["http_version"] != "2" and _is_grpc(scope["headers"]):
+                    await _needs_http2(send)
+                else:
+                    await service(scope, receive, send)
+                return
+        await self._web(scope, receive, send)
+
+
+def services() -> dict[str, ASGI]:
+    """Every RPC service by its full name; reflection and health know of the others."""
+    limit = MAX_MESSAGE
+    greeter = GreeterServiceASGIApplication(Greeter(), read_max_bytes=limit)
+    identity = IdentityServiceASGIApplication(WhoAmI(), read_max_bytes=limit)
+    known = [Greeter.desc(), WhoAmI.desc()]
+    health = HealthCheck([service.type_name for service in known])
+    known += [HealthCheck.desc(), Reflection.desc(), ReflectionAlpha.desc()]
+    catalogue = Catalogue((service.type_name, service.file) for service in known)
+    made: list[ConnectASGIApplication[Any]] = [
+        greeter,
+        identity,
+        HealthASGIApplication(health, read_max_bytes=limit),
+        ServerReflectionASGIApplication(Reflection(catalogue), read_max_bytes=limit),
+        ServerReflectionAlphaASGIApplication(ReflectionAlpha(catalogue), read_max_bytes=limit),
+    ]
+    return {application.path.removeprefix("/"): application for application in made}
+
+
+def _is_grpc(fields: list[tuple[bytes, bytes]]) -> bool:
+    kind = next((value for name, value in fields if name == b"content-type"), b"")
+    return kind.startswith(_GRPC) and not kind.startswith(_GRPC_WEB)
+
+
+async def _needs_http2(send: Any) -> None:
+    """505 (RFC 9110 section 15.6.6): gRPC's status is in trailers, which HTTP/1.1 clients do not read."""
+    words = b"gRPC needs HTTP/2; Connect and gRPC-Web are answered over HTTP/1.1 as well\n"
+    head = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(words))]
+    await send({"type": "http.response.start", "status": 505, "headers": head})
+    await send({"type": "http.response.body", "body": words})

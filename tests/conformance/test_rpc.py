@@ -1,0 +1,316 @@
+"""RPC over mTLS on the same port: gRPC by grpcio's own client, gRPC-Web and Connect by hand and by curl, `buf curl`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import struct
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import grpc
+import pytest
+
+from services.contracts.grpc.health.v1.health_pb import HealthCheckRequest, HealthCheckResponse
+from services.contracts.handclasp.greeter.v1.greeter_pb import (
+    ConverseRequest,
+    ConverseResponse,
+    GreetRequest,
+    GreetResponse,
+    SayHelloRequest,
+    SayHelloResponse,
+)
+from services.contracts.handclasp.identity.v1.identity_pb import WhoAmIRequest, WhoAmIResponse
+from services.rpc import MAX_MESSAGE
+from tests.support.server import ROOT, eventually
+from tests.support.tools import require
+from tests.support.trust import trusting
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.trust import Client, Trusting
+
+GREETER = "/handclasp.greeter.v1.GreeterService"
+POLICY = """
+[[rule]]
+rpc = "handclasp.greeter.v1.GreeterService/Greet"
+deny = ["email:eve@example.com"]
+
+[[rule]]
+path = "/*"
+allow = ["*"]
+"""
+
+
+@pytest.fixture(scope="module")
+def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trusting]:
+    folder = tmp_path_factory.mktemp("rpc")
+    (folder / "policy.toml").write_text(POLICY)
+    with trusting(folder, "--policy", str(folder / "policy.toml"), app="services.app:app") as there:
+        yield there
+
+
+@pytest.fixture(scope="module")
+def tom(there: Trusting) -> Client:
+    return there.client("tom")
+
+
+def channel_of(client: Client, **options: int) -> grpc.Channel:
+    read = {name: (client.folder / name).read_bytes() for name in ("ca.crt", "tls.key", "tls.crt")}
+    credentials = grpc.ssl_channel_credentials(read["ca.crt"], read["tls.key"], read["tls.crt"])
+    return grpc.secure_channel(f"localhost:{client.port}", credentials, options=list(options.items()))
+
+
+@pytest.fixture
+def channel(tom: Client) -> Iterator[grpc.Channel]:
+    with channel_of(tom) as channel:
+        yield channel
+
+
+def call(channel: grpc.Channel, kind: str, path: str, request: type, response: type) -> grpc.UnaryUnaryMultiCallable:
+    """grpcio's callable of one method: `kind` is its own word, such as `unary_stream`."""
+    return getattr(channel, kind)(
+        path, request_serializer=lambda message: message.to_binary(), response_deserializer=response.from_binary
+    )
+
+
+def refused(make: object) -> tuple[grpc.StatusCode, str]:
+    """The status of a call that does not succeed."""
+    with pytest.raises(grpc.RpcError) as error:
+        list(answer) if hasattr(answer := make(), "__iter__") else answer  # type: ignore[operator]
+    return error.value.code(), error.value.details()
+
+
+# grpcio.
+
+
+def test_grpcio_says_hello(channel: grpc.Channel) -> None:
+    say_hello = call(channel, "unary_unary", f"{GREETER}/SayHello", SayHelloRequest, SayHelloResponse)
+    assert say_hello(SayHelloRequest()).message == "Hello tom@example.com!"
+    assert say_hello(SayHelloRequest(greeting="Hi")).message == "Hi tom@example.com!"
+
+
+def test_grpcio_takes_a_stream(channel: grpc.Channel) -> None:
+    greet = call(channel, "unary_stream", f"{GREETER}/Greet", GreetRequest, GreetResponse)
+    assert [answer.message for answer in greet(GreetRequest(times=1000))] == ["Hello tom@example.com!"] * 1000
+
+
+def test_grpcio_converses(channel: grpc.Channel) -> None:
+    """An answer to each before the next is said: both directions are open at once."""
+    converse = call(channel, "stream_stream", f"{GREETER}/Converse", ConverseRequest, ConverseResponse)
+    said: list[str] = []
+
+    def speak() -> Iterator[ConverseRequest]:
+        for number in range(20):
+            eventually(lambda number=number: len(said) == number)  # type: ignore[misc]
+            yield ConverseRequest(greeting=f"Hello {number}")
+
+    for answer in converse(speak()):
+        said.append(answer.message)
+    assert said == [f"Hello {number} tom@example.com!" for number in range(20)]
+
+
+def test_grpcio_asks_after_health(channel: grpc.Channel) -> None:
+    check = call(channel, "unary_unary", "/grpc.health.v1.Health/Check", HealthCheckRequest, HealthCheckResponse)
+    for service in ("", "handclasp.greeter.v1.GreeterService", "handclasp.identity.v1.IdentityService"):
+        assert check(HealthCheckRequest(service=service)).status is HealthCheckResponse.ServingStatus.SERVING
+    assert refused(lambda: check(HealthCheckRequest(service="x.Y")))[0] is grpc.StatusCode.NOT_FOUND
+    watch = call(channel, "unary_stream", "/grpc.health.v1.Health/Watch", HealthCheckRequest, HealthCheckResponse)
+    watching = watch(HealthCheckRequest())
+    assert next(watching).status is HealthCheckResponse.ServingStatus.SERVING
+    watching.cancel()
+
+
+def test_nobody_without_a_certificate(there: Trusting, tom: Client) -> None:
+    credentials = grpc.ssl_channel_credentials((tom.folder / "ca.crt").read_bytes())
+    with grpc.secure_channel(f"localhost:{there.server.port}", credentials) as channel:
+        say_hello = call(channel, "unary_unary", f"{GREETER}/SayHello", SayHelloRequest, SayHelloResponse)
+        assert refused(lambda: say_hello(SayHelloRequest(), timeout=5))[0] is grpc.StatusCode.UNAVAILABLE
+
+
+# What goes wrong: a canonical code, in one line.
+
+
+def raw(channel: grpc.Channel, path: str, body: bytes) -> bytes:
+    return channel.unary_unary(path, request_serializer=None, response_deserializer=None)(body)
+
+
+def test_canonical_codes(channel: grpc.Channel) -> None:
+    code = grpc.StatusCode
+    greet = call(channel, "unary_stream", f"{GREETER}/Greet", GreetRequest, GreetResponse)
+    say_hello = call(channel, "unary_unary", f"{GREETER}/SayHello", SayHelloRequest, SayHelloResponse)
+    cases = {
+        "malformed": (lambda: raw(channel, f"{GREETER}/SayHello", b"\xff\xff\xff"), code.INVALID_ARGUMENT),
+        "unknown method": (lambda: raw(channel, f"{GREETER}/Nothing", b""), code.UNIMPLEMENTED),
+        "unknown service": (lambda: raw(channel, "/x.Y/Z", b""), code.UNIMPLEMENTED),
+        "too large": (lambda: raw(channel, f"{GREETER}/SayHello", bytes(MAX_MESSAGE + 1)), code.RESOURCE_EXHAUSTED),
+        "not a greeting": (lambda: say_hello(SayHelloRequest(greeting="a\nb")), code.INVALID_ARGUMENT),
+        "too many": (lambda: greet(GreetRequest(times=10**6)), code.INVALID_ARGUMENT),
+    }
+    for what, (make, wanted) in cases.items():
+        found, words = refused(make)
+        assert found is wanted, (what, found, words)
+        assert len(words.splitlines()) <= 1, what
+        assert "Traceback" not in words
+    assert say_hello(SayHelloRequest()).message, "the connection goes on"
+
+
+def test_a_deadline_ends_the_call_on_both_sides(there: Trusting, channel: grpc.Channel) -> None:
+    watch = call(channel, "unary_stream", "/grpc.health.v1.Health/Watch", HealthCheckRequest, HealthCheckResponse)
+    begun = there.server.log_end()
+    assert refused(lambda: watch(HealthCheckRequest(), timeout=0.5))[0] is grpc.StatusCode.DEADLINE_EXCEEDED
+    there.server.logged("path=/grpc.health.v1.Health/Watch", after=begun)
+
+
+def test_a_client_that_vanishes_ends_its_call(there: Trusting, tom: Client) -> None:
+    begun = there.server.log_end()
+    with channel_of(tom) as channel:
+        watch = call(channel, "unary_stream", "/grpc.health.v1.Health/Watch", HealthCheckRequest, HealthCheckResponse)
+        next(watch(HealthCheckRequest()))
+    there.server.logged("path=/grpc.health.v1.Health/Watch", after=begun)
+
+
+def test_the_policy_decides_by_rpc_name(there: Trusting) -> None:
+    """For the method that the rule names, and for no other; whatever the path is spelled like."""
+    eve = there.client("eve")
+    with channel_of(eve) as channel:
+        greet = call(channel, "unary_stream", f"{GREETER}/Greet", GreetRequest, GreetResponse)
+        assert refused(lambda: greet(GreetRequest()))[0] is grpc.StatusCode.PERMISSION_DENIED
+        say_hello = call(channel, "unary_unary", f"{GREETER}/SayHello", SayHelloRequest, SayHelloResponse)
+        assert say_hello(SayHelloRequest()).message == "Hello eve@example.com!"
+    with eve.h2() as wire:
+        for spelling in ("%47reet", "./Greet", "Greet/", "x/../Greet", "/Greet", "Greet%2f"):
+            reply = wire.get(f"{GREETER}/{spelling}", "POST")
+            assert reply.status in (403, 404), spelling
+    there.audited("request.refused", status=403, identity="eve@example.com")
+
+
+# Connect and gRPC-Web, by hand and by curl.
+
+
+def curl(client: Client, *words: str) -> subprocess.CompletedProcess[str]:
+    pair = ["--cacert", "ca.crt", "--cert", "tls.crt", "--key", "tls.key"]
+    return subprocess.run(
+        [require("curl"), "--silent", "--show-error", *pair, *words],
+        cwd=client.folder, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("version", ["--http1.1", "--http2"])
+def test_curl_speaks_connect(tom: Client, version: str) -> None:
+    url = f"https://localhost:{tom.port}{GREETER}/SayHello"
+    json_body = ("--header", "content-type: application/json", "--data", '{"greeting": "Hi"}')
+    assert json.loads(curl(tom, version, *json_body, url).stdout) == {"message": "Hi tom@example.com!"}
+    # What has no side effects may be asked by GET, and so be cached (Connect protocol, "Unary-Get-Request").
+    query = "?connect=v1&encoding=json&message=%7B%7D"
+    assert json.loads(curl(tom, version, url + query).stdout) == {"message": "Hello tom@example.com!"}
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "code"),
+    [
+        (("--header", "content-type: application/json", "--data", "{"), 400, "invalid_argument"),
+        (("--header", "content-type: application/json", "--data", '{"greeting": "a\\nb"}'), 400, "invalid_argument"),
+        (("--header", "content-type: text/plain", "--data", "{}"), 415, None),
+        (("--header", "content-type: application/grpc", "--data", ""), 505, None),
+    ],
+)
+def test_curl_is_told_what_is_wrong(tom: Client, words: tuple[str, ...], status: int, code: str | None) -> None:
+    url = f"https://localhost:{tom.port}{GREETER}/SayHello"
+    done = curl(tom, "--http1.1", "--write-out", "\n%{http_code}", *words, url)
+    body, _, seen = done.stdout.rpartition("\n")
+    assert int(seen) == status
+    if code is not None:
+        assert json.loads(body)["code"] == code
+        assert len(json.loads(body)["message"].splitlines()) == 1
+
+
+def test_grpc_web(tom: Client) -> None:
+    """Its trailers are the last message of the body: flag 0x80."""
+    message = SayHelloRequest().to_binary()
+    framed = struct.pack(">BI", 0, len(message)) + message
+    for over in ("h1", "h2"):
+        if over == "h1":
+            with tom.h1() as line:
+                head = f"POST {GREETER}/SayHello HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(framed)}\r\n"
+                line.send_bytes(f"{head}content-type: application/grpc-web+proto\r\n\r\n".encode() + framed)
+                body = bytes(line.reply("POST").body)
+        else:
+            with tom.h2() as wire:
+                more = [("content-type", "application/grpc-web+proto")]
+                stream = wire.open(f"{GREETER}/SayHello", "POST", end=False, more=more)
+                wire.say(stream, framed, end=True)
+                body = bytes(wire.reply(stream).body)
+        flag, length = struct.unpack(">BI", body[:5])
+        assert (flag, SayHelloResponse.from_binary(body[5 : 5 + length]).message) == (0, "Hello tom@example.com!")
+        assert body[5 + length] == 0x80
+        assert b"grpc-status: 0" in body[5 + length :].lower() or b"grpc-status:0" in body[5 + length :].lower()
+
+
+def test_buf_curl_by_reflection(tom: Client) -> None:
+    """It knows of no contract but what the server tells."""
+    buf = Path(sys.executable).with_name("buf")
+    pair = ["--cacert", "ca.crt", "--cert", "tls.crt", "--key", "tls.key"]
+    base = f"https://localhost:{tom.port}"
+    for protocol in ("grpc", "grpcweb", "connect"):
+        done = subprocess.run(
+            [buf, "curl", *pair, "--protocol", protocol, "--data", '{"greeting": "Hi"}', f"{base}{GREETER}/SayHello"],
+            cwd=tom.folder, capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout) == {"message": "Hi tom@example.com!"}
+    listed = subprocess.run(
+        [buf, "curl", *pair, "--list-methods", base], cwd=tom.folder, capture_output=True, text=True, check=True
+    )
+    assert "handclasp.greeter.v1.GreeterService/Converse" in listed.stdout.split()
+    assert "handclasp.identity.v1.IdentityService/WhoAmI" in listed.stdout.split()
+
+
+# Contracts.
+
+
+def test_the_generated_code_is_what_the_contracts_say(tmp_path: Path) -> None:
+    """`just contracts` writes it; and the contracts are in good style."""
+    contracts = ROOT / "services" / "contracts"
+    copy = tmp_path / "contracts"
+    shutil.copytree(contracts, copy, ignore=lambda _, names: [n for n in names if n.endswith((".py", "__pycache__"))])
+    scripts = Path(sys.executable).parent
+    environment = {"PATH": str(scripts), "HOME": str(tmp_path)}
+    for words in (["lint"], ["generate"]):
+        done = subprocess.run(
+            [scripts / "buf", *words],
+            cwd=copy,
+            capture_output=True,
+            text=True,
+            env=environment,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    written = {path.relative_to(copy): path.read_text() for path in copy.rglob("*.py")}
+    kept = {path.relative_to(contracts): path.read_text() for path in contracts.rglob("*.py")}
+    assert written == kept
+
+
+def test_whoami_says_what_the_web_says(tom: Client, channel: grpc.Channel) -> None:
+    who = call(channel, "unary_unary", "/handclasp.identity.v1.IdentityService/WhoAmI", WhoAmIRequest, WhoAmIResponse)
+    said = who(WhoAmIRequest())
+    with tom.h2() as wire:
+        web = json.loads(wire.get("/whoami").body)
+    for name in (
+        "name",
+        "kind",
+        "emails",
+        "uris",
+        "dns_names",
+        "serial",
+        "sha256",
+        "http_version",
+        "tls_version",
+        "alpn",
+    ):
+        assert getattr(said, name) == web[name], name
+    for name in ("not_before", "not_after"):
+        assert getattr(said, name).to_datetime().strftime("%Y-%m-%dT%H:%M:%SZ") == web[name]
