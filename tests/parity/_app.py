@@ -1,6 +1,6 @@
 """An application that says who calls, on HTTP and on WebSocket: as the scope has it, and as `current_peer()` has it.
 
-`/whoami` is the product's own.
+`/whoami` and the RPC services are the product's own.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def answer(scope: Any) -> bytes:
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
-    if scope["type"] == "lifespan" or scope["path"] == "/whoami":
+    if scope["type"] == "lifespan" or scope["path"].startswith(("/whoami", "/handclasp.")):
         await greeter(scope, receive, send)
     elif scope["type"] == "http":
         body = answer(scope)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import grpc
 import pytest
 
 from clients import http1, http2
@@ -19,6 +20,7 @@ from pki.lifecycle import Lifecycle, Request
 from pki.names import Names
 from pki.profiles import LEAF_PROFILES
 from pki.state import State
+from services.contracts.handclasp.identity.v1.identity_pb import WhoAmIResponse
 from tests.parity._app import described
 from tests.support.issuer import client_context
 from tests.support.server import Server
@@ -140,6 +142,62 @@ WAYS: dict[str, tuple[Ask, str]] = {
 }
 
 
+WHO_AM_I = "/handclasp.identity.v1.IdentityService/WhoAmI"
+
+
+def over_grpcio(server: Server, folder: Path) -> WhoAmIResponse:
+    read = {name: (folder / name).read_bytes() for name in ("ca.crt", "tls.key", "tls.crt")}
+    credentials = grpc.ssl_channel_credentials(read["ca.crt"], read["tls.key"], read["tls.crt"])
+    with grpc.secure_channel(f"localhost:{server.port}", credentials) as channel:
+        return WhoAmIResponse.from_binary(channel.unary_unary(WHO_AM_I)(b"", timeout=20))
+
+
+def over_connect(option: str, kind: str) -> Callable[[Server, Path], WhoAmIResponse]:
+    def ask(server: Server, folder: Path) -> WhoAmIResponse:
+        words = [require("curl"), "--silent", "--show-error", "--fail", option, "--cacert", folder / "ca.crt"]
+        words += [
+            "--cert",
+            folder / "tls.crt",
+            "--key",
+            folder / "tls.key",
+            f"https://localhost:{server.port}{WHO_AM_I}",
+        ]
+        words += ["--header", f"content-type: application/{kind}", "--data", "{}" if kind == "json" else ""]
+        said = subprocess.run(words, check=True, capture_output=True, timeout=20).stdout
+        return WhoAmIResponse.from_json(said.decode()) if kind == "json" else WhoAmIResponse.from_binary(said)
+
+    return ask
+
+
+def over_grpc_web(http: str) -> Callable[[Server, Path], WhoAmIResponse]:
+    def ask(server: Server, folder: Path) -> WhoAmIResponse:
+        caller, framed = CalledBy(server, folder), bytes(5)
+        if http == "h1":
+            with caller.h1() as line:
+                head = f"POST {WHO_AM_I} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/grpc-web+proto\r\n"
+                line.send_bytes(f"{head}content-length: 5\r\n\r\n".encode() + framed)
+                body = bytes(line.reply("POST").body)
+        else:
+            with caller.h2() as wire:
+                more = [("content-type", "application/grpc-web+proto")]
+                stream = wire.open(WHO_AM_I, "POST", end=False, more=more)
+                wire.say(stream, framed, end=True)
+                body = bytes(wire.reply(stream).body)
+        return WhoAmIResponse.from_binary(body[5 : 5 + int.from_bytes(body[1:5])])
+
+    return ask
+
+
+RPC_WAYS: dict[str, tuple[Callable[[Server, Path], WhoAmIResponse], str]] = {
+    "gRPC by grpcio": (over_grpcio, "2"),
+    "Connect-JSON by curl --http1.1": (over_connect("--http1.1", "json"), "1.1"),
+    "Connect-JSON by curl --http2": (over_connect("--http2", "json"), "2"),
+    "Connect by curl --http2": (over_connect("--http2", "proto"), "2"),
+    "gRPC-Web over HTTP/1.1": (over_grpc_web("h1"), "1.1"),
+    "gRPC-Web over HTTP/2": (over_grpc_web("h2"), "2"),
+}
+
+
 @pytest.fixture(scope="module")
 def issue(lifecycle: Lifecycle) -> Callable[[str, KeyType], Path]:
     """Issue a caller's credential, once."""
@@ -196,6 +254,24 @@ def test_whoami_says_the_same(server: Server, issue: Callable[[str, KeyType], Pa
         "cipher": "TLS_AES_256_GCM_SHA384",
         "alpn": "h2" if http_version == "2" else "http/1.1",
     }
+
+
+@pytest.mark.parametrize("way", RPC_WAYS)
+@pytest.mark.parametrize("caller", CALLERS)
+def test_rpc_says_the_same(server: Server, issue: Callable[[str, KeyType], Path], caller: str, way: str) -> None:
+    """WhoAmI, field by field, in every protocol of RPC."""
+    folder = issue(caller, KeyType.P256)
+    ask, http_version = RPC_WAYS[way]
+    told = ask(server, folder)
+    credential, _ = load_folder(folder)
+    identity = Identity.from_certificate(credential.leaf)
+    for name in ("name", "kind", "serial", "sha256"):
+        assert getattr(told, name) == getattr(identity, name)
+    for name in ("emails", "uris", "dns_names"):
+        assert tuple(getattr(told, name)) == getattr(identity, name)
+    for name in ("not_before", "not_after"):
+        assert getattr(told, name).to_datetime().replace(tzinfo=UTC) == getattr(identity, name)
+    assert told.http_version == http_version
 
 
 class _Caller:
