@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter, deque
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 KEY = "handclasp"
 """Where an application finds the Overview: in its lifespan's state, `scope["state"]["handclasp"]`."""
+
+_current: ContextVar[Overview | None] = ContextVar("handclasp.overview", default=None)
 
 _REFUSALS_KEPT = 50
 _LONGEST = 200
@@ -91,3 +94,13 @@ def _refusal(event: str, facts: Mapping[str, Any]) -> Refusal:
     presented = facts.get("presented") or {}
     who = facts.get("identity") or presented.get("names") or presented.get("subject") or ""
     return Refusal(datetime.now(UTC), event, facts["reason"][:_LONGEST], who[:_LONGEST], facts.get("address") or "")
+
+
+def current_overview() -> Overview | None:
+    """The Overview of the server that runs this RPC, for code without a scope; None under another server."""
+    return _current.get()
+
+
+def bind_overview(overview: Overview | None) -> None:
+    """Make it the current one in the running context."""
+    _current.set(overview)

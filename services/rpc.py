@@ -13,6 +13,7 @@ from services.contracts.handclasp.greeter.v1.greeter_connect import GreeterServi
 from services.contracts.handclasp.identity.v1.identity_connect import IdentityServiceASGIApplication
 from services.greeter.rpc import Greeter
 from services.health.rpc import HealthCheck
+from services.overview import KEY, bind_overview
 from services.reflection.rpc import Reflection, ReflectionAlpha
 from services.reflection.service import Catalogue
 from services.whoami.rpc import WhoAmI
@@ -47,6 +48,7 @@ class WithRPC:
                 if scope["http_version"] != "2" and _is_grpc(scope["headers"]):
                     await _needs_http2(send)
                 else:
+                    bind_overview(scope.get("state", {}).get(KEY))
                     await service(scope, receive, send)
                 return
         await self._web(scope, receive, send)

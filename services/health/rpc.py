@@ -11,11 +11,15 @@ from connectrpc.errors import ConnectError
 from services.contracts.grpc.health.v1.health_connect import Health
 from services.contracts.grpc.health.v1.health_pb import HealthCheckResponse
 from services.health.service import check
+from services.overview import current_overview
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection
 
     from services.contracts.grpc.health.v1.health_pb import HealthCheckRequest
+
+_BEAT = 1.0
+"""Seconds between two looks at whether the server stops."""
 
 _Status = HealthCheckResponse.ServingStatus
 
@@ -34,7 +38,10 @@ class HealthCheck(Health):
     async def watch(self, request: HealthCheckRequest, ctx: Any, /) -> AsyncIterator[HealthCheckResponse]:  # noqa: ARG002
         known = request.service in self._services
         yield HealthCheckResponse(status=_serving() if known else _Status.SERVICE_UNKNOWN)
-        await asyncio.Event().wait()  # nothing changes for as long as this process answers
+        overview = current_overview()
+        while overview is None or not overview.stopping():  # noqa: ASYNC110 - it can only be asked
+            await asyncio.sleep(_BEAT)
+        yield HealthCheckResponse(status=_Status.NOT_SERVING)  # and it ends: nobody has to wait for who only watches
 
 
 def _serving() -> HealthCheckResponse.ServingStatus:

@@ -173,6 +173,21 @@ def test_a_client_that_vanishes_ends_its_call(there: Trusting, tom: Client) -> N
     there.server.logged("path=/grpc.health.v1.Health/Watch", after=begun)
 
 
+def test_who_watches_is_told_that_the_server_stops(tmp_path: Path) -> None:
+    """And does not hold it up."""
+    with trusting(tmp_path, "--graceful-timeout", "60s", app="services.app:app") as there:
+        with channel_of(there.client("tom")) as channel:
+            watch = call(
+                channel, "unary_stream", "/grpc.health.v1.Health/Watch", HealthCheckRequest, HealthCheckResponse
+            )
+            watching = watch(HealthCheckRequest())
+            assert next(watching).status is HealthCheckResponse.ServingStatus.SERVING
+            there.server.signal()
+            assert next(watching).status is HealthCheckResponse.ServingStatus.NOT_SERVING
+            assert list(watching) == []
+        assert there.server.exit_code(10) == 0
+
+
 def test_the_policy_decides_by_rpc_name(there: Trusting) -> None:
     """For the method that the rule names, and for no other; whatever the path is spelled like."""
     eve = there.client("eve")
