@@ -66,7 +66,12 @@ class Server:
         Return whether all has ended. Once a process: counters and exporters are the process's.
         """
         overview = self._observe(stop)
-        readiness = Readiness(lambda: self.source.snapshot, stop.asked.is_set)
+
+        def stopping() -> bool:
+            # Who yields has a successor that is ready: a probe that it still answers hears of the server, not of it.
+            return stop.asked.is_set() and (yielding is None or not yielding.is_set())
+
+        readiness = Readiness(lambda: self.source.snapshot, stopping)
         trust = metrics.TrustCollector(lambda: self.source.snapshot, self.source.folder.name)
         admin_app = create_admin(readiness, partial(metrics.exposition, trust=trust))
 
