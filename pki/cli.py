@@ -56,6 +56,7 @@ _COMMANDS = {
     "crl": "pki.commands.revoke:crl",
     "rotate-ca": "pki.commands.rotate_ca:rotate_ca_app",
     "sign": "pki.commands.sign:sign",
+    "token": "pki.commands.token:token",
     "export": "pki.commands.export:export",
     "verify": "pki.commands.check:verify",
     "doctor": "pki.commands.check:doctor",

@@ -12,6 +12,8 @@
     │   └── InventoryError       1   the database of the inventory is missing, unreachable, full, or of another version
     ├── CredentialError          1   a credential folder that cannot be used: `path`
     │   └── InsecurePermissions  1   a private key that others can read: `path`, `mode`
+    ├── EnrollmentError          1   a renewal or an enrollment that is refused, whatever the request says
+    │   └── TokenError           1   a one-time token that is not known, was used, or has expired
     ├── CSRError                 1   a certificate signing request that nobody should sign: `path`
     ├── TrustError               1   a trust bundle that is missing, empty, unreadable, or holds a non-CA
     └── IdentityError            1   a certificate that names nobody, or somebody in a forbidden way
@@ -93,6 +95,14 @@ class InsecurePermissions(CredentialError):
     def __init__(self, message: str, *, path: Path, mode: int) -> None:
         super().__init__(message, path=path)
         self.mode = mode
+
+
+class EnrollmentError(PKIError):
+    """Who asks gets no certificate: the message may be told to them, and says nothing of others."""
+
+
+class TokenError(EnrollmentError):
+    """A one-time token that is not known, was used, or has expired."""
 
 
 class CSRError(PKIError):

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from pki.bulk import Line
     from pki.crl_signing import Reason
     from pki.csr import SigningRequest
+    from pki.enrolling import Invitation
     from pki.importing import Imported
     from pki.inventory.rows import CertificateRow
     from pki.inventory.store import Inventory
@@ -213,6 +214,13 @@ class Lifecycle:
         if unlike := csr.unlike(done.names):
             self.note(f"the request asks for {unlike}, which was not followed")
         return done
+
+    def invite(self, request: Request, ttl: timedelta, *, now: datetime, again: bool = False) -> Invitation:
+        """Make a one-time token, with which somebody enrolls under these names within `ttl`: see `pki.enrolling`."""
+        from pki.enrolling import invite
+
+        with self.writing() as here:
+            return invite(Issuing.begin(here, now=now, requested_by=self.requested_by), request, ttl, again=again)
 
     def issue_many(self, lines: Sequence[Line], *, now: datetime, advance: Callable[[int], None] = _silent) -> Bulk:
         """Make the credentials of all of them: see `pki.bulk`. Names that are as asked for already are kept."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pki.csr import SigningRequest
     from pki.issuing import Issuing, Request
     from pki.names import Names
+    from pki.open_state import OpenState
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ def sign_request(issuing: Issuing, csr: SigningRequest, request: Request, *, aga
     profile, names = request.profile, request.profile.completed(request.names)
     days = profile.lifetime.days if request.days is None else request.days
     lifetime = lifetime_of(days)
-    _check_name(issuing, names.name, again=again)
+    check_name(issuing.here, names.name, again=again, command=f"sign CSR {names.name}")
     if any(csr.key == authority.certificate.public_key() for authority in issuing.here.trusted()):
         raise CSRError("the request is for the key of an authority: that signs certificates and nothing else")
     leaf = issuing.signer.authority.issue(profile, names, csr.key, now=issuing.now, lifetime=lifetime)
@@ -74,12 +75,13 @@ def sign_request(issuing: Issuing, csr: SigningRequest, request: Request, *, aga
     return Certified(profile.label, names, days, folder, leaf, clamped)
 
 
-def _check_name(issuing: Issuing, name: str, *, again: bool) -> None:
-    if issuing.here.name(name) is not None:
+def check_name(here: OpenState, name: str, *, again: bool, command: str) -> None:
+    """Raise StateError where a name may not be given to a key that is elsewhere; `command` would do so `--again`."""
+    if here.name(name) is not None:
         raise AlreadyExists(f"{name} has been issued with a key that was made here: choose another NAME")
-    latest = issuing.here.latest(name)
+    latest = here.latest(name)
     if not (again and latest is not None and latest.state == "revoked"):
-        check_not_revoked(latest, name, f"sign CSR {name}")
+        check_not_revoked(latest, name, command)
 
 
 def _write(folder: Path, chain: bytes, trust: bytes, commit: Callable[[], None]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -58,13 +59,8 @@ def sign(
     handclasp-pki sign alice.csr alice --profile client --email alice@example.com
     handclasp-pki sign web.csr web --profile server --dns web.example.com --days 90 --out web
     """
-    given = {"--email": email, "--uri": uri, "--ip": ip}
-    for option in _UNUSED[profile]:
-        if given[option]:
-            raise UsageError(f"{option} has no place in the certificate of a {profile}")
-    names = Names.parse(name, emails=email or (), uris=uri or (), dns_names=dns or (), ip_addresses=ip or ())
     folder = None if out is None else path_of(out, "--out")
-    request = Request(LEAF_PROFILES[profile], names, days, out=folder)
+    request = request_of(name, profile, email=email, uri=uri, dns=dns, ip=ip, days=days, out=folder)
     wanted = SigningRequest.load(path_of(csr, "CSR"))
     lifecycle = Shared.of(context, state, passphrase_file, database).lifecycle()
     done = lifecycle.sign(wanted, request, now=current_time(), again=again)
@@ -72,3 +68,23 @@ def sign(
     say(f"signed {done.profile} {name} ({done.names.described()}), valid until {end}, in {done.folder}")
     if done.clamped:
         say_note(f"{name} ends on {end} with its authority, not after {done.days} days")
+
+
+def request_of(
+    name: str,
+    profile: str,
+    *,
+    email: list[str] | None,
+    uri: list[str] | None,
+    dns: list[str] | None,
+    ip: list[str] | None,
+    days: int | None,
+    out: Path | None = None,
+) -> Request:
+    """What is asked for, for a key that is elsewhere. Raises UsageError for a name that has no place there."""
+    given = {"--email": email, "--uri": uri, "--ip": ip}
+    for option in _UNUSED[profile]:
+        if given[option]:
+            raise UsageError(f"{option} has no place in the certificate of a {profile}")
+    names = Names.parse(name, emails=email or (), uris=uri or (), dns_names=dns or (), ip_addresses=ip or ())
+    return Request(LEAF_PROFILES[profile], names, days, out=out)

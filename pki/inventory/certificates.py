@@ -63,6 +63,20 @@ class Certificates:
         latest = self._connection.execute(select(names.c.serial).where(names.c.name == name)).scalar()
         return sorted(self._rows(*where), key=lambda row: newest_first(row, latest))
 
+    def newest(self, name: str) -> CertificateRow | None:
+        """The one of a name that was issued last; of several in that second, one that is revoked or held."""
+        columns = certificates.c
+        order = (columns.issued_at.desc(), columns.not_before.desc(), columns.state == "issued", columns.serial)
+        query = select(certificates).where(columns.name == name).order_by(*order).limit(1)
+        row = self._connection.execute(query).first()
+        return certificate_row(row) if row else None
+
+    def stopped_since(self, name: str, since: datetime) -> bool:
+        """Whether one of a name is on hold, or was revoked since then."""
+        columns = certificates.c
+        stopped = or_(columns.state == "held", columns.revoked_at >= seconds(since))
+        return self._one(columns.name == name, stopped) is not None
+
     def of_issuer(self, issuer: str, *, live_at: datetime) -> Iterator[CertificateRow]:
         """Those of an authority that have not ended by then and are not revoked, in no order."""
         return self._rows(certificates.c.issuer == issuer, _live(live_at))

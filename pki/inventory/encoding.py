@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cryptography import x509
 
 from pki.errors import CorruptState
-from pki.inventory.rows import AuthorityRow, CertificateRow, NameRow
+from pki.inventory.rows import AuthorityRow, CertificateRow, NameRow, TokenRow
 from pki.keys import KeyType
 from pki.names import Names
 from pki.rotation import AuthorityState
@@ -162,6 +162,35 @@ def certificate_row(row: Row[Any]) -> CertificateRow:
         reason=row.reason,
         revoked_at=optional_moment(row.revoked_at),
         shown_expired=bool(row.shown_expired),
+    )
+
+
+def token_values(row: TokenRow) -> dict[str, Any]:
+    """A token as columns."""
+    return {
+        "sha256": row.sha256,
+        "name": row.names.name,
+        "profile": row.profile,
+        "sans": sans_text(row.names),
+        "days": row.days,
+        "issued_at": seconds(row.issued_at),
+        "expires_at": seconds(row.expires_at),
+        "used_at": optional_seconds(row.used_at),
+        "requested_by": row.requested_by,
+    }
+
+
+def token_row(row: Row[Any]) -> TokenRow:
+    """A token from columns. Raises CorruptState."""
+    return TokenRow(
+        sha256=row.sha256,
+        names=parse_names(row.name, row.sans),
+        profile=row.profile,
+        days=row.days,
+        issued_at=moment(row.issued_at),
+        expires_at=moment(row.expires_at),
+        used_at=optional_moment(row.used_at),
+        requested_by=row.requested_by,
     )
 
 

@@ -143,6 +143,20 @@ class CertificateRow:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class TokenRow:
+    """A one-time token: the SHA-256 of what its holder was given, and what they get for it, once."""
+
+    sha256: str
+    names: Names
+    profile: str
+    days: int
+    issued_at: datetime
+    expires_at: datetime
+    requested_by: str
+    used_at: datetime | None = None
+
+
 class RevokedRow(NamedTuple):
     """One entry of a CRL: light, as there may be a million."""
 

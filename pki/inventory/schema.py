@@ -20,9 +20,9 @@ from sqlalchemy import (
 )
 
 # What Alembic's newest migration is called. A test holds the two together; asking Alembic costs its import.
-HEAD = "v0001"
+HEAD = "v0002"
 # Every version that there has been, oldest first: one that is not among them is of a newer program.
-VERSIONS = ("v0001",)
+VERSIONS = ("v0001", "v0002")
 
 metadata = MetaData()
 
@@ -84,6 +84,23 @@ certificates = Table(
     Index("certificates_spki_sha256", "spki_sha256"),
     Index("certificates_not_after", "not_after"),
     Index("certificates_issuer", "issuer", "not_after"),
+)
+
+# One-time tokens: each lets one who has no certificate yet make a first one. What was handed out is not kept, only its
+# hash: who reads this table cannot enroll.
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("sha256", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("profile", Text, nullable=False),
+    Column("sans", Text, nullable=False),
+    Column("days", Integer, nullable=False),
+    Column("issued_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("used_at", BigInteger),
+    Column("requested_by", Text, nullable=False),
+    Index("tokens_expires_at", "expires_at"),
 )
 
 # The few among the many: making a CRL reads these and no others. The migration makes it of those alone that are not

@@ -15,6 +15,7 @@ from pki.inventory.names import NamesTable
 from pki.inventory.revocations import Revocations
 from pki.inventory.rows import Counts
 from pki.inventory.schema import HEAD, VERSIONS, authorities, certificates, names
+from pki.inventory.tokens import Tokens
 from pki.inventory.translation import translated
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Transaction:
         self.names = NamesTable(connection)
         self.certificates = Certificates(connection)
         self.revocations = Revocations(connection)
+        self.tokens = Tokens(connection)
 
     def counts(self) -> Counts:
         """How much there is."""

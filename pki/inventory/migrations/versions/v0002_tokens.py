@@ -1,0 +1,26 @@
+"""One-time tokens for a first enrollment."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "v0002"
+down_revision = "v0001"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Make the table."""
+    op.create_table(
+        "tokens",
+        sa.Column("sha256", sa.Text, primary_key=True),
+        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("profile", sa.Text, nullable=False),
+        sa.Column("sans", sa.Text, nullable=False),
+        sa.Column("days", sa.Integer, nullable=False),
+        sa.Column("issued_at", sa.BigInteger, nullable=False),
+        sa.Column("expires_at", sa.BigInteger, nullable=False),
+        sa.Column("used_at", sa.BigInteger),
+        sa.Column("requested_by", sa.Text, nullable=False),
+    )
+    op.create_index("tokens_expires_at", "tokens", ["expires_at"])
