@@ -132,6 +132,23 @@ class Audit:
         """There was no room: nobody was asked who they are."""
         self._say("connection.refused", reason=reason, address=_text(address))
 
+    def certificate_issued(
+        self, how: str, *, name: str, serial: str, expires: datetime, requested_by: str, address: str | None
+    ) -> None:
+        """Somebody has a new certificate: `certificate.renewed`, or `certificate.enrolled` for a one-time token."""
+        self._say(
+            f"certificate.{how}",
+            name=name,
+            serial=serial,
+            expires=_moment(expires),
+            requested_by=requested_by,
+            address=address,
+        )
+
+    def enrollment_refused(self, reason: str, identity: str | None, address: str | None) -> None:
+        """Somebody has asked for a certificate and got none; `identity` where one was verified."""
+        self._say("enrollment.refused", reason=reason, identity=identity, address=address)
+
     def reload_accepted(self, generation: int, serial: str, expires: datetime, authorities: int, revoked: int) -> None:
         """Another credential, bundle or list is in force."""
         self._say(

@@ -96,6 +96,18 @@ def serve(
     ] = None,
     audit_log: Annotated[str | None, typer.Option(metavar="FILE", help="JSON lines; - is stderr.")] = None,
     state: Annotated[Path | None, typer.Option(metavar="DIR", help="The authority's, for the page of it.")] = None,
+    enrollment: Annotated[
+        bool | None, typer.Option("--enrollment", help="Renew callers' certificates, with the authority in --state.")
+    ] = None,
+    enroll_bind: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Where one-time tokens are worth a certificate. [nowhere]")
+    ] = None,
+    enrollment_lifetime: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Life of what is issued here. [as the inventory has it]")
+    ] = None,
+    passphrase_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Passphrase of the authority's key.")
+    ] = None,
     traces: Annotated[
         bool | None, typer.Option("--traces", help="OpenTelemetry spans; OTEL_* variables say where to.")
     ] = None,
@@ -121,6 +133,10 @@ def serve(
         "admin_public": admin_public,
         "audit_log": audit_log,
         "state": state,
+        "enrollment": enrollment,
+        "enroll_bind": enroll_bind,
+        "enrollment_lifetime": enrollment_lifetime,
+        "passphrase_file": passphrase_file,
         "traces": traces,
         "max_requests": max_requests,
     }

@@ -129,6 +129,9 @@ class Metrics:
         self._decisions = Counter(
             "handclasp_policy_decisions", "Who may do what: decisions, and who decided.", ("decision", "by")
         )
+        self._enrollments = Counter(
+            "handclasp_enrollments", "Certificates that were renewed or enrolled here, or refused.", ("result",)
+        )
         self._children: dict[tuple[str, int | None, str], Any] = {}
         self._services: set[str] = set()
         self._counted: dict[str, Callable[[Mapping[str, Any]], None]] = {
@@ -139,6 +142,9 @@ class Metrics:
             "connection.cut": lambda facts: self._ended.labels("cut", _known(_ENDED, facts["reason"])).inc(),
             "connection.drained": lambda facts: self._ended.labels("drained", _known(_ENDED, facts["reason"])).inc(),
             "request.refused": lambda facts: self._refused.labels(str(facts["status"])).inc(),
+            "certificate.renewed": lambda _: self._enrollments.labels("renewed").inc(),
+            "certificate.enrolled": lambda _: self._enrollments.labels("enrolled").inc(),
+            "enrollment.refused": lambda _: self._enrollments.labels("refused").inc(),
             "reload.accepted": lambda _: self._reloads.labels("accepted").inc(),
             "reload.refused": lambda _: self._reloads.labels("refused").inc(),
         }

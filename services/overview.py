@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
@@ -23,6 +24,7 @@ KEY = "handclasp"
 
 _current: ContextVar[Overview | None] = ContextVar("handclasp.overview", default=None)
 
+_REFUSED = ("handshake.refused", "request.refused", "connection.cut", "connection.refused", "enrollment.refused")
 _REFUSALS_KEPT = 50
 _LONGEST = 200
 
@@ -57,6 +59,8 @@ class Overview:
     """What is known here, and of what."""
 
     snapshot: Callable[[], Snapshot]
+    folder: Path
+    """The credential's."""
     stopping: Callable[[], bool]
     guarded: bool
     """Whether a policy or an engine is asked who may see this."""
@@ -66,6 +70,9 @@ class Overview:
     database: str | None = field(default=None, repr=False)
     present: dict[str, Presence] = field(default_factory=dict)
     refusals: deque[Refusal] = field(default_factory=lambda: deque(maxlen=_REFUSALS_KEPT))
+    streams: set[asyncio.Task[Any]] = field(default_factory=set)
+    """RPC streams under way, which can be ended in words."""
+    streams_ended: bool = False
     changes: int = 0
     """Goes up with everything that happens."""
     pid: int = field(default_factory=os.getpid)
@@ -77,9 +84,15 @@ class Overview:
             presence.protocols[facts["alpn"] or "http/1.1"] += 1
         elif event == "connection.closed":
             self._gone(facts["identity"], facts["alpn"] or "http/1.1")
-        elif event in ("handshake.refused", "request.refused", "connection.cut", "connection.refused"):
+        elif event in _REFUSED:
             self.refusals.appendleft(_refusal(event, facts))
         self.changes += 1
+
+    def end_streams(self) -> None:
+        """The server's patience ends: tell those who are still in a stream, before they are cut off."""
+        self.streams_ended = True
+        for task in self.streams:
+            task.cancel()
 
     def _gone(self, identity: str, protocol: str) -> None:
         presence = self.present.get(identity)

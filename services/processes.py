@@ -15,9 +15,9 @@ import structlog
 
 from pki.errors import PKIError
 from services import logs, metrics
-from services.admin.serving import admin_sockets, forget_socket
+from services.admin.binding import admin_sockets, forget_socket
 from services.loading import AppNotFoundError
-from services.server import AuditLogError, Server
+from services.server import AuditLogError, Server, Sockets
 from services.settings import SettingsError
 from services.supervisor import Supervisor, Word
 from services.transport.engine import LifespanFailureError, LifespanTimeoutError
@@ -44,9 +44,12 @@ def run(settings: Settings, announce: Callable[[Snapshot, Sequence[Address]], No
         AppNotFoundError, AuditLogError, BindError, PKIError, SettingsError: what the message says.
     """
     server = Server(settings)
-    sockets = [sock for bind in settings.bind for sock in listen(Address.parse(bind))]
-    addresses = _reachable(settings, sockets)
-    admin = [] if settings.admin_bind is None else admin_sockets(settings.admin_bind)
+    sockets = Sockets(
+        main=[sock for bind in settings.bind for sock in listen(Address.parse(bind))],
+        admin=() if settings.admin_bind is None else admin_sockets(settings.admin_bind),
+        enroll=() if settings.enroll_bind is None else listen(Address.parse(settings.enroll_bind)),
+    )
+    addresses = _reachable(settings, sockets.main)
 
     def ready() -> None:
         announce(server.source.snapshot, addresses)
@@ -54,14 +57,14 @@ def run(settings: Settings, announce: Callable[[Snapshot, Sequence[Address]], No
     try:
         if settings.workers > 1 or settings.max_requests is not None:
             with metrics.shared() if settings.admin_bind is not None else nullcontext():
-                work = partial(_work, settings, sockets, admin)
+                work = partial(_work, settings, sockets)
                 return Supervisor(work, settings.workers, ready, buried=metrics.bury).run()
         stop = Stop()
 
         async def main() -> bool:
             stop.on_signals(signal.SIGINT, signal.SIGTERM)
             asyncio.get_running_loop().add_signal_handler(signal.SIGUSR2, _no_rolling_restart)
-            return await server.serve(sockets, admin, stop=stop, ready=ready)
+            return await server.serve(sockets, stop=stop, ready=ready)
 
         _run(server, main())
         return 0
@@ -112,7 +115,7 @@ def _run(server: Server, main: Coroutine[Any, Any, bool]) -> None:
             os._exit(0)  # leaving the block would join the threads
 
 
-def _work(settings: Settings, sockets: Sequence[socket.socket], admin: Sequence[socket.socket], pipe: Pipe) -> None:
+def _work(settings: Settings, sockets: Sockets, pipe: Pipe) -> None:
     """Be one worker. The pipe tells the parent that we are ready, and tells us when to leave: also when it is gone."""
     logs.configure(json=settings.json_logs)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent alone decides
@@ -134,7 +137,6 @@ def _work(settings: Settings, sockets: Sequence[socket.socket], admin: Sequence[
         loop.add_reader(pipe.fileno(), heard)
         return await server.serve(
             sockets,
-            admin,
             stop=stop,
             ready=lambda: pipe.send(Word.READY),
             retire=lambda: pipe.send(Word.RETIRE),

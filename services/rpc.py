@@ -9,8 +9,13 @@ from services.contracts.grpc.reflection.v1.reflection_connect import ServerRefle
 from services.contracts.grpc.reflection.v1alpha.reflection_connect import (
     ServerReflectionASGIApplication as ServerReflectionAlphaASGIApplication,
 )
+from services.contracts.handclasp.enrollment.v1.enrollment_connect import EnrollmentServiceASGIApplication
 from services.contracts.handclasp.greeter.v1.greeter_connect import GreeterServiceASGIApplication
 from services.contracts.handclasp.identity.v1.identity_connect import IdentityServiceASGIApplication
+from services.endings import Endings
+from services.enrollment.rpc import MAX_REQUEST, Enroller
+from services.enrollment.service import KEY as ENROLLMENT
+from services.enrollment.service import bind_enrollment
 from services.greeter.rpc import Greeter
 from services.health.rpc import HealthCheck
 from services.overview import KEY, bind_overview
@@ -27,6 +32,8 @@ if TYPE_CHECKING:
 
 MAX_MESSAGE = 4 * 1024 * 1024
 """Bytes of one message that is read; beyond, RESOURCE_EXHAUSTED. gRPC's own default."""
+
+_TERMS: dict[str, Any] = {"read_max_bytes": MAX_MESSAGE, "interceptors": (Endings(),)}
 
 _GRPC, _GRPC_WEB = b"application/grpc", b"application/grpc-web"
 
@@ -48,7 +55,9 @@ class WithRPC:
                 if scope["http_version"] != "2" and _is_grpc(scope["headers"]):
                     await _needs_http2(send)
                 else:
-                    bind_overview(scope.get("state", {}).get(KEY))
+                    state = scope.get("state", {})
+                    bind_overview(state.get(KEY))
+                    bind_enrollment(state.get(ENROLLMENT))
                     await service(scope, receive, send)
                 return
         await self._web(scope, receive, send)
@@ -56,19 +65,17 @@ class WithRPC:
 
 def services() -> dict[str, ASGI]:
     """Every RPC service by its full name; reflection and health know of the others."""
-    limit = MAX_MESSAGE
-    greeter = GreeterServiceASGIApplication(Greeter(), read_max_bytes=limit)
-    identity = IdentityServiceASGIApplication(WhoAmI(), read_max_bytes=limit)
-    known = [Greeter.desc(), WhoAmI.desc()]
-    health = HealthCheck([service.type_name for service in known])
-    known += [HealthCheck.desc(), Reflection.desc(), ReflectionAlpha.desc()]
-    catalogue = Catalogue((service.type_name, service.file) for service in known)
+    catalogued = [Greeter.desc(), WhoAmI.desc(), Enroller.desc()]
+    health = HealthCheck([service.type_name for service in catalogued])
+    catalogued += [HealthCheck.desc(), Reflection.desc(), ReflectionAlpha.desc()]
+    catalogue = Catalogue((service.type_name, service.file) for service in catalogued)
     made: list[ConnectASGIApplication[Any]] = [
-        greeter,
-        identity,
-        HealthASGIApplication(health, read_max_bytes=limit),
-        ServerReflectionASGIApplication(Reflection(catalogue), read_max_bytes=limit),
-        ServerReflectionAlphaASGIApplication(ReflectionAlpha(catalogue), read_max_bytes=limit),
+        GreeterServiceASGIApplication(Greeter(), **_TERMS),
+        IdentityServiceASGIApplication(WhoAmI(), **_TERMS),
+        EnrollmentServiceASGIApplication(Enroller(), **_TERMS | {"read_max_bytes": MAX_REQUEST}),
+        HealthASGIApplication(health, **_TERMS),
+        ServerReflectionASGIApplication(Reflection(catalogue), **_TERMS),
+        ServerReflectionAlphaASGIApplication(ReflectionAlpha(catalogue), **_TERMS),
     ]
     return {application.path.removeprefix("/"): application for application in made}
 

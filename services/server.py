@@ -2,32 +2,53 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import random
+from contextlib import asynccontextmanager
+from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from pki.authority_files import check_passphrase, read_passphrase
+from pki.lifecycle import Lifecycle
+from pki.state import State
 from services import logs, metrics
 from services.admin.routes import create_admin
 from services.admin.service import Readiness
-from services.admin.serving import serving
 from services.audit import open_audit
 from services.authorization.gate import Gate
+from services.enrollment.listener import Bootstrapping
+from services.enrollment.service import KEY as ENROLLMENT
+from services.enrollment.service import Enrollment
 from services.loading import load_app, load_engine
 from services.overview import KEY, Overview
 from services.settings import SettingsError
+from services.stock import serving
 from services.transport.source import CredentialSource
 from services.transport.worker import Stop, Terms, serve
 
 if TYPE_CHECKING:
-    import asyncio
     import socket
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from services.audit import Audit
     from services.peer import Peer
     from services.settings import Settings
     from services.telemetry import Tracing
     from services.transport.engine import AppWrapper
+
+
+_LAST_WORDS = 1.0
+"""Seconds before the end of `graceful_timeout` at which streams are told of it."""
+
+
+class Sockets(NamedTuple):
+    """What is listened on, and for whom."""
+
+    main: Sequence[socket.socket]
+    admin: Sequence[socket.socket] = ()
+    enroll: Sequence[socket.socket] = ()
 
 
 class AuditLogError(OSError):
@@ -50,18 +71,18 @@ class Server:
         if settings.policy is not None or engine is not None:
             app = cast("AppWrapper", Gate(app, lambda: self.source.snapshot.policy, engine, self._decided))
         self._app = app
+        self._enrollment = _enrollment(settings, self._audit)
 
     async def serve(
         self,
-        sockets: Sequence[socket.socket],
-        admin: Sequence[socket.socket],
+        sockets: Sockets,
         *,
         stop: Stop,
         ready: Callable[[], None],
         retire: Callable[[], None] = lambda: None,
         yielding: asyncio.Event | None = None,
     ) -> bool:
-        """Serve until asked to stop, and on the admin sockets until that is done, or until `yielding` is set.
+        """Serve until asked to stop, and beside it until that is done, or until `yielding` is set.
 
         Return whether all has ended. Once a process: counters and exporters are the process's.
         """
@@ -79,29 +100,54 @@ class Server:
             readiness.started = True
             ready()
 
+        patience = asyncio.create_task(self._run_out_of_patience(stop, overview))
         self._config.logger_class = partial(logs.EngineLogger, ended=self._ended())  # type: ignore[assignment]
-        async with serving(admin_app, admin, yielding):
-            return await serve(
-                self._app if self._tracing is None else self._tracing.trace(self._app),
-                self._config,
-                self.source,
-                sockets,
-                stop=stop,
-                terms=self._terms(overview),
-                ready=started,
-                retire=retire,
-            )
+        try:
+            async with serving(admin_app, sockets.admin, yielding), self._enrolling(sockets.enroll):
+                return await serve(
+                    self._app if self._tracing is None else self._tracing.trace(self._app),
+                    self._config,
+                    self.source,
+                    sockets.main,
+                    stop=stop,
+                    terms=self._terms(overview),
+                    ready=started,
+                    retire=retire,
+                )
+        finally:
+            patience.cancel()
+
+    async def _run_out_of_patience(self, stop: Stop, overview: Overview) -> None:
+        """Tell streams that the server stops, in time for the words to arrive."""
+        await stop.asked.wait()
+        patience = self._settings.graceful_timeout
+        await asyncio.sleep(patience - min(_LAST_WORDS, patience / 2))
+        overview.end_streams()
 
     def end(self) -> None:
-        """Send the last spans."""
+        """Send the last spans, and let go of the authority."""
         if self._tracing is not None:
             self._tracing.end()
+        if self._enrollment is not None:
+            self._enrollment.close()
+
+    @asynccontextmanager
+    async def _enrolling(self, sockets: Sequence[socket.socket]) -> AsyncIterator[None]:
+        """Answer those who have a token, under the credential that is in force."""
+        if not sockets or self._enrollment is None:
+            yield
+            return
+        listener = Bootstrapping(self._enrollment, self.source)
+        self._audit.observers.append(listener.observe)
+        async with serving(listener.app, sockets, context=listener.context):
+            yield
 
     def _observe(self, stop: Stop) -> Overview:
         """Begin to take note of what happens, for the pages, and for the metrics where somebody can ask for them."""
         settings = self._settings
         overview = Overview(
             snapshot=lambda: self.source.snapshot,
+            folder=settings.credential,
             stopping=stop.asked.is_set,
             guarded=settings.policy is not None or settings.authorizer is not None,
             workers=settings.workers,
@@ -121,7 +167,7 @@ class Server:
             admission=self._settings.admission(),
             audit=self._audit,
             access=self._ended(),
-            state={KEY: overview},
+            state={KEY: overview} | ({} if self._enrollment is None else {ENROLLMENT: self._enrollment}),
             # Not all of them at the same moment.
             max_requests=None if limit is None else limit + random.randrange(limit // 10 + 1),  # noqa: S311 - no secret
         )
@@ -146,6 +192,20 @@ class Server:
             self._audit.request_refused(peer, reason, 403)
         if self._metrics is not None:
             self._metrics.decided(allowed, by)
+
+
+def _enrollment(settings: Settings, audit: Audit) -> Enrollment | None:
+    """Who asks the authority, where certificates are issued here: its key and its inventory are opened now."""
+    if not settings.issues or settings.state is None:
+        return None
+    from pki.enrolling import Enrolling
+
+    passphrase = None if settings.passphrase_file is None else read_passphrase(settings.passphrase_file)
+    if passphrase is None and (spoken := os.environb.get(b"HANDCLASP_CA_PASSPHRASE")) is not None:
+        passphrase = check_passphrase(spoken)
+    lifecycle = Lifecycle(State(settings.state), passphrase, settings.database, "handclasp-serve")
+    lifetime = None if settings.enrollment_lifetime is None else timedelta(seconds=settings.enrollment_lifetime)
+    return Enrollment(Enrolling(lifecycle, lifetime=lifetime), audit, per_minute=settings.enrollment_rate)
 
 
 def _audit(settings: Settings) -> Audit:

@@ -23,7 +23,7 @@ from pydantic_settings import (
 
 from pki.durations import parse_duration
 from pki.errors import UsageError
-from services.admin.serving import check_bind
+from services.admin.binding import check_bind
 from services.logs import EngineLogger
 from services.transport.admission import Admission, server_names
 from services.transport.context import TLSPolicy
@@ -44,12 +44,18 @@ class SettingsError(ValueError):
     exit_code = 2
 
 
-def _addresses(binds: tuple[str, ...]) -> tuple[str, ...]:
-    for bind in binds:
+def _address(bind: str | None) -> str | None:
+    if bind is not None:
         try:
             Address.parse(bind)
         except BindError as error:
             raise ValueError(str(error)) from None
+    return bind
+
+
+def _addresses(binds: tuple[str, ...]) -> tuple[str, ...]:
+    for bind in binds:
+        _address(bind)
     return binds
 
 
@@ -126,6 +132,16 @@ class Settings(BaseSettings):
     """The authority's state folder, for the page of its inventory. None: the authority is not on this machine."""
     database: str | None = Field(None, repr=False)
     """The inventory's database, where it is not in the state folder: as `handclasp-pki` has it."""
+    passphrase_file: Path | None = None
+    """The passphrase of the authority's key, where it has one; else HANDCLASP_CA_PASSPHRASE."""
+    enrollment: bool = False
+    """Renew the certificates of callers, with the authority in `state`."""
+    enroll_bind: Annotated[str | None, AfterValidator(_address)] = None
+    """Where those enroll who have a one-time token and no certificate yet, `HOST:PORT`. None: nowhere."""
+    enrollment_lifetime: Seconds | None = Field(None, ge=10)
+    """Seconds that certificates live which are renewed or enrolled here. None: as the inventory has it."""
+    enrollment_rate: int = Field(10, ge=1)
+    """How often a caller may ask one process for a certificate in a minute; without one, an address."""
     traces: bool = False
     """Make a span of every request (OpenTelemetry); OTEL_* variables say where it goes."""
     server_names: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = ()
@@ -155,6 +171,17 @@ class Settings(BaseSettings):
             except BindError as error:
                 raise ValueError(f"admin_bind: {error}") from None
         return self
+
+    @model_validator(mode="after")
+    def _enrollment_has_an_authority(self) -> Self:
+        if self.issues and self.state is None:
+            raise ValueError("enrollment: it takes the authority's state folder: name it with --state DIR")
+        return self
+
+    @property
+    def issues(self) -> bool:
+        """Whether certificates are issued here: to callers, or to those who have a token."""
+        return self.enrollment or self.enroll_bind is not None
 
     @classmethod
     def settings_customise_sources(

@@ -25,6 +25,8 @@ class Snapshot:
     credential: Credential
     trust: TrustBundle
     revocations: Revocations
+    lists_sha256: bytes | None
+    """Of the file that they were read from; None where there was none."""
     recycle_after: timedelta | None
     """Age from which connections are drained that were made with another certificate of ours; None: never."""
     generation: int

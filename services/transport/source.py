@@ -183,6 +183,7 @@ class CredentialSource:
             credential=credential,
             trust=trust,
             revocations=revocations,
+            lists_sha256=None if unverified.data is None else hashlib.sha256(unverified.data).digest(),
             recycle_after=self._rules.recycle_after,
             policy=None if self._rules.policy_file is None else Policy.load(self._rules.policy_file),
             generation=generation,

@@ -21,7 +21,7 @@ SURFACE = {
 
 
 ONLY_IN = {
-    "hypercorn": {"services/transport/engine.py", "services/admin/serving.py"},
+    "hypercorn": {"services/transport/engine.py", "services/stock.py"},
     "OpenSSL": {f"services/transport/{name}.py" for name in ("connection", "context", "handshake", "wire")},
     "httpx": {"clients/session.py", "clients/translation.py"},
     "uvloop": {"services/processes.py"},

@@ -1,34 +1,18 @@
-"""Serving it: by stock Hypercorn, in the worker's own loop. Who does not answer here does not answer at all."""
+"""Where it listens: on loopback or a Unix socket, unless somebody insists."""
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import ipaddress
 import os
 import socket
 import stat
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import structlog
-from hypercorn.asyncio import serve
-from hypercorn.config import Config
 
 from services.transport.sockets import Address, BindError, listen
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
-
-    from quart import Quart
-
-log = structlog.get_logger("handclasp.admin")
-
 _UNIX = "unix:"
-
-_LAST_WORDS = 1.0
-"""Seconds that answers under way have."""
 
 
 def check_bind(bind: str, *, public: bool) -> str:
@@ -90,33 +74,3 @@ def _make_room(path: Path) -> None:
             path.unlink()
             return
     raise OSError(errno.EADDRINUSE, "another program listens there already")
-
-
-@asynccontextmanager
-async def serving(
-    app: Quart, sockets: Sequence[socket.socket], ended: asyncio.Event | None = None
-) -> AsyncIterator[None]:
-    """Serve until the block is left, or until `ended` is set."""
-    if not sockets:
-        yield
-        return
-    ended = ended or asyncio.Event()
-    config = Config()
-    config.bind = [f"fd://{sock.detach()}" for sock in (sock.dup() for sock in sockets)]
-    config.accesslog = None
-    config.errorlog = None
-    config.include_server_header = False
-    config.graceful_timeout = _LAST_WORDS
-    task = asyncio.create_task(serve(app, config, shutdown_trigger=ended.wait))
-    task.add_done_callback(_say_if_failed)
-    try:
-        yield
-    finally:
-        ended.set()
-        await asyncio.wait([task], timeout=2 * _LAST_WORDS)
-        task.cancel()
-
-
-def _say_if_failed(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (failure := task.exception()) is not None:
-        log.error("the admin listener has failed", reason=repr(failure))

@@ -1,0 +1,75 @@
+"""How RPCs end that did not mean to: by a fault of the handler's, or because the server stops.
+
+connectrpc tells the caller what a handler raised, whatever it was; here the log hears of it, and the caller a canonical
+code. A stream that is still open when the server's patience ends is told so, in words, before it is cut.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from connectrpc.code import Code
+from connectrpc.errors import ConnectError
+
+from services.overview import current_overview
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+log = structlog.get_logger("handclasp.rpc")
+
+STOPPING = "the server is stopping and ended the stream: call again, another one will answer"
+
+
+class Endings:
+    """An interceptor for every kind of RPC."""
+
+    async def intercept_unary(self, call_next: Callable[..., Awaitable[Any]], request: Any, ctx: Any, /) -> Any:
+        with _translated():
+            return await call_next(request, ctx)
+
+    async def intercept_client_stream(self, call_next: Callable[..., Awaitable[Any]], request: Any, ctx: Any, /) -> Any:
+        with _translated(), _may_be_ended():
+            return await call_next(request, ctx)
+
+    async def intercept_server_stream(
+        self, call_next: Callable[..., AsyncIterator[Any]], request: Any, ctx: Any, /
+    ) -> AsyncIterator[Any]:
+        with _translated(), _may_be_ended():
+            async for message in call_next(request, ctx):
+                yield message
+
+    intercept_bidi_stream = intercept_server_stream
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except ConnectError:
+        raise
+    except Exception as error:
+        log.exception("an RPC's handler failed")
+        raise ConnectError(Code.INTERNAL, "the handler failed; the server's log says how") from error
+
+
+@contextmanager
+def _may_be_ended() -> Iterator[None]:
+    """Have the server end what is under way in this task, and say to the caller that it did."""
+    overview, task = current_overview(), asyncio.current_task()
+    if overview is None or task is None:
+        yield
+        return
+    overview.streams.add(task)
+    try:
+        yield
+    except asyncio.CancelledError:
+        if not overview.streams_ended:
+            raise
+        task.uncancel()
+        raise ConnectError(Code.UNAVAILABLE, STOPPING) from None
+    finally:
+        overview.streams.discard(task)
