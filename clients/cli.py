@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from clients import enrolling_cli
 from clients.api import checked_path, greet_path, read_greeting, read_whoami
+from clients.enrolling_cli import DaemonOption, FingerprintOption, OutOption, TokenFileOption, TokenOption
 from clients.errors import BadResponse, ClientError, CredentialProblem
 from clients.session import TIMEOUT, SyncSession
 from pki import shell
@@ -112,6 +114,33 @@ def _command(program: str, client: type[SyncSession]) -> typer.Typer:
         options = context.obj.with_later(url, credential, as_json, repeat, timeout)
         _ask(client, options, checked_path(path), _page)
 
+    @app.command(help="Renew our certificate at a server that runs with --enrollment; new key, same names.")
+    def renew(
+        context: typer.Context,
+        daemon: DaemonOption = False,
+        url: UrlOption = None,
+        credential: CredentialOption = None,
+        timeout: TimeoutOption = None,
+    ) -> None:
+        options = context.obj.with_later(url, credential, None, None, timeout)
+        with _session(client, options) as session:
+            enrolling_cli.renew(program, session, daemon=daemon)
+
+    @app.command(help="Get a first certificate for a one-time token, at a server's --enroll-bind.")
+    def enroll(
+        context: typer.Context,
+        fingerprint: FingerprintOption,
+        out: OutOption,
+        token: TokenOption = None,
+        token_file: TokenFileOption = None,
+        url: UrlOption = None,
+        timeout: TimeoutOption = None,
+    ) -> None:
+        options = context.obj.with_later(url, None, None, None, timeout)
+        said = enrolling_cli.token_of(token, token_file)
+        patience = options.timeout or TIMEOUT
+        enrolling_cli.enroll(client.version, _url(options), said, fingerprint, out, timeout=patience)
+
     return app
 
 
@@ -123,26 +152,36 @@ def _help(program: str, client: type[SyncSession]) -> str:
   {program} whoami --credential FOLDER --json             what the server knows of us
   {program} get /healthz --url https://localhost:8443     any path
   {program} greet --repeat 1000                           over one connection
+  {program} renew --daemon --credential FOLDER            a new certificate in time
+  {program} enroll --url https://localhost:8444 --fingerprint SHA256 --token-file token --out FOLDER
 
 HANDCLASP_CREDENTIAL and HANDCLASP_URL stand for --credential and --url.
 """
 
 
 def _ask(client: type[SyncSession], options: Options, path: str, present: Callable[[Reply, bool], bytes]) -> None:
+    count = options.repeat or 1
+    with _session(client, options) as session, _progress(count) as advance:
+        for _ in range(count):
+            answer = present(session.get(path), bool(options.json))
+            sys.stdout.buffer.write(answer)
+            sys.stdout.buffer.flush()
+            advance()
+
+
+def _session(client: type[SyncSession], options: Options) -> SyncSession:
+    """Raises MissingCredential, CredentialProblem, InvalidRequest."""
     folder = options.credential or os.environ.get("HANDCLASP_CREDENTIAL")
     if not folder:
         raise MissingCredential(
             "which credential? pass --credential FOLDER or set HANDCLASP_CREDENTIAL; "
             "`handclasp-pki issue client NAME --email ADDRESS` makes one"
         )
-    url = options.url or os.environ.get("HANDCLASP_URL") or DEFAULT_URL
-    count = options.repeat or 1
-    with client(url, folder, timeout=options.timeout or TIMEOUT) as session, _progress(count) as advance:
-        for _ in range(count):
-            answer = present(session.get(path), bool(options.json))
-            sys.stdout.buffer.write(answer)
-            sys.stdout.buffer.flush()
-            advance()
+    return client(_url(options), folder, timeout=options.timeout or TIMEOUT)
+
+
+def _url(options: Options) -> str:
+    return options.url or os.environ.get("HANDCLASP_URL") or DEFAULT_URL
 
 
 class MissingCredential(CredentialProblem):

@@ -10,7 +10,8 @@
     ├── WrongProtocol            1   the server speaks no TLS, or not our HTTP version
     ├── CertificateRefused       1   the server refuses us: `alert` is its reason in words
     ├── ConnectionLost           1   the connection ended before the answer was whole
-    └── BadResponse              1   an answer, and not the one that was asked for: `status`
+    ├── BadResponse              1   an answer, and not the one that was asked for: `status`
+    └── RPCError                 1   a call that failed: `code`, canonical, such as `not_found`
 
 Each message is one line that names the side and the cause, and what to do. `exit_code` is what a command ends with.
 """
@@ -74,3 +75,14 @@ class BadResponse(ClientError):
     def __init__(self, message: str, *, status: int) -> None:
         super().__init__(message)
         self.status = status
+
+
+class RPCError(ClientError):
+    """A call failed; `code` is its canonical code in lower case (`permission_denied`, `unavailable`...)."""
+
+    def __init__(self, message: str, *, code: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+    def __str__(self) -> str:
+        return f"{self.code.replace('_', ' ')}: {self.args[0]}"

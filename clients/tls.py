@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from pki.trust import TrustBundle
+
 _TLS12_SUITES = "ECDHE+AESGCM:ECDHE+CHACHA20"
 """For TLS 1.2: forward secrecy and authenticated encryption. TLS 1.3 has nothing else."""
 
@@ -39,8 +41,8 @@ class ClientContext(ssl.SSLContext):
     """A context that offers one protocol, and whose connections are checked before they are used."""
 
     version: HTTPVersion
-    credential: Credential
-    """What is presented to the server."""
+    credential: Credential | None = None
+    """What is presented to the server; None: nothing."""
 
     def set_alpn_protocols(self, _: Iterable[str]) -> None:
         """Offer our one protocol, whatever httpcore asks for: it would offer HTTP/1.1 beside HTTP/2, always."""
@@ -101,9 +103,19 @@ def client_context(folder: Path, version: HTTPVersion) -> ClientContext:
             f"our credential: the certificate in {folder} is not a client's (clientAuth is missing from its EKU): "
             "issue one with `handclasp-pki issue client NAME`"
         )
+    context = server_context(trust, version)
+    context.credential = credential
+    try:
+        context.load_cert_chain(paths.certificate, paths.key)
+    except (ssl.SSLError, OSError) as error:
+        raise CredentialProblem(f"our credential: {folder} cannot be loaded: {error}") from error
+    return context
+
+
+def server_context(trust: TrustBundle, version: HTTPVersion) -> ClientContext:
+    """The context of a client that trusts these authorities and nothing else, and presents nothing yet."""
     context = ClientContext(ssl.PROTOCOL_TLS_CLIENT)
     context.version = version
-    context.credential = credential
     context.sslsocket_class = _CheckedSocket
     context.sslobject_class = _CheckedObject
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -111,9 +123,5 @@ def client_context(folder: Path, version: HTTPVersion) -> ClientContext:
     context.hostname_checks_common_name = False  # RFC 9525 section 6.3
     context.verify_flags |= ssl.VERIFY_X509_STRICT | ssl.VERIFY_X509_PARTIAL_CHAIN
     context.load_verify_locations(cadata=trust.to_pem().decode("ascii"))
-    try:
-        context.load_cert_chain(paths.certificate, paths.key)
-    except (ssl.SSLError, OSError) as error:
-        raise CredentialProblem(f"our credential: {folder} cannot be loaded: {error}") from error
     context.set_alpn_protocols([])
     return context

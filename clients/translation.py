@@ -132,8 +132,8 @@ def _tls(reason: str, url: str, context: ClientContext, name: str) -> ClientErro
 
 
 def _own_expiry(context: ClientContext, name: str) -> str | None:
-    end = context.credential.leaf.not_valid_after_utc
-    if end > datetime.now(UTC):
+    end = None if context.credential is None else context.credential.leaf.not_valid_after_utc
+    if end is None or end > datetime.now(UTC):
         return None
     return f"ours expired on {end:%Y-%m-%d %H:%M} UTC: get a new one with `handclasp-pki rotate {name}`"
 

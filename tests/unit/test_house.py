@@ -23,7 +23,10 @@ SURFACE = {
 ONLY_IN = {
     "hypercorn": {"services/transport/engine.py", "services/stock.py"},
     "OpenSSL": {f"services/transport/{name}.py" for name in ("connection", "context", "handshake", "wire")},
-    "httpx": {"clients/session.py", "clients/translation.py"},
+    "httpx": {
+        f"clients/{name}.py"
+        for name in ("bootstrap", "http2/__init__", "http2/transport", "rpc/calls", "session", "translation")
+    },
     "uvloop": {"services/processes.py"},
     "prometheus_client": {"services/metrics.py"},
     "pydantic_settings": {"services/settings.py"},

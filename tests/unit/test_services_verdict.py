@@ -47,6 +47,7 @@ def snapshot(lists: dict[bytes, RevocationList] | None = None, *, required: bool
         credential=nothing,
         trust=nothing,
         revocations=Revocations(MappingProxyType(lists or {}), required),
+        lists_sha256=None,
         recycle_after=None,
         generation=2,
         context=nothing,

@@ -1,0 +1,108 @@
+"""The commands `renew` and `enroll`: a credential by a call, once or for as long as somebody lets it run."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from clients.bootstrap import enroll as enroll_at
+from clients.errors import InvalidRequest
+from clients.renewal import AutoRenew
+from pki import shell
+from pki.credential import Credential
+
+if TYPE_CHECKING:
+    from clients.session import SyncSession
+    from clients.tls import HTTPVersion
+
+TokenOption = Annotated[
+    str | None, typer.Option("--token", metavar="TOKEN", help="What `handclasp-pki token` printed. [HANDCLASP_TOKEN]")
+]
+TokenFileOption = Annotated[
+    str | None, typer.Option("--token-file", metavar="FILE", help="It in a file, `-` is stdin: not seen in `ps`.")
+]
+FingerprintOption = Annotated[
+    str, typer.Option("--fingerprint", metavar="SHA256", help="Of the authority, which the server has to be of.")
+]
+OutOption = Annotated[str, typer.Option("--out", metavar="FOLDER", help="Where to write it.")]
+DaemonOption = Annotated[bool, typer.Option("--daemon", help="Renew it in time until stopped.")]
+
+
+def renew(program: str, session: SyncSession, *, daemon: bool) -> None:
+    """Renew the session's credential now, or whenever it falls due until SIGTERM or SIGINT."""
+    if daemon:
+        _watch(program, session)
+        return
+    session.renew()
+    _say("renewed", session.folder)
+
+
+def enroll(version: HTTPVersion, url: str, token: str, fingerprint: str, out: str, *, timeout: float) -> None:
+    """Make a first credential in a folder."""
+    if not out:
+        raise InvalidRequest("--out is empty: pass a folder")
+    enroll_at(url, token, fingerprint, Path(out), version, timeout=timeout)
+    _say("enrolled", Path(out))
+
+
+def token_of(token: str | None, file: str | None) -> str:
+    """The token that was said. Raises InvalidRequest where none was, or two were."""
+    if token is not None and file is not None:
+        raise InvalidRequest("say --token or --token-file, not both")
+    if file == "-":
+        return sys.stdin.readline()
+    if file is not None:
+        try:
+            return Path(file).read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidRequest(f"{file} cannot be read: {getattr(error, 'strerror', None) or 'no text'}") from error
+    token = token or os.environ.get("HANDCLASP_TOKEN")
+    if not token:
+        raise InvalidRequest("which token? pass --token-file FILE, --token TOKEN, or set HANDCLASP_TOKEN")
+    return token
+
+
+def _watch(program: str, session: SyncSession) -> None:
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    logger = logging.getLogger("handclasp")
+    logger.addHandler(_Complaints(program))
+    logger.setLevel(logging.INFO)
+    renewal = AutoRenew(session)
+    typer.echo(f"renewing {session.folder} in time")
+    sys.stdout.flush()
+    renewal.run(stopping)
+
+
+class _Complaints(logging.Handler):
+    """What happened goes to stdout, what went wrong is a line on stderr."""
+
+    def __init__(self, program: str) -> None:
+        super().__init__()
+        self._program = program
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if record.levelno <= logging.INFO:
+            typer.echo(shell.visible(text))
+            sys.stdout.flush()
+        else:
+            shell.complain(self._program, record.levelname.lower(), text)
+
+
+def _say(what: str, folder: Path) -> None:
+    leaf: Any = Credential.load(folder).leaf
+    typer.echo(
+        shell.visible(
+            f"{what} {folder}: {leaf.subject.rfc4514_string()}, serial {leaf.serial_number:x}, "
+            f"valid until {leaf.not_valid_after_utc:%Y-%m-%d %H:%M:%S} UTC"
+        )
+    )
