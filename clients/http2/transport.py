@@ -190,8 +190,7 @@ class _Connection:
         except httpx.TransportError as error:
             stream.end(error)
         except Exception as error:  # noqa: BLE001 - the caller's own iterator: it hears of it where it reads
-            await self.leave(stream)
-            stream.end(error)
+            await self.leave(stream, error)
 
     async def _send_data(self, stream: _Stream, data: memoryview) -> None:
         while data and not stream.over:
@@ -210,14 +209,14 @@ class _Connection:
             self._h2.acknowledge_received_data(flow, stream.number)
         await self._flush()
 
-    async def leave(self, stream: _Stream) -> None:
-        """The caller is done with a stream, whether it has ended or not."""
+    async def leave(self, stream: _Stream, error: Exception | None = None) -> None:
+        """The caller is done with a stream, whether it has ended or not; because of this error, where there is one."""
         if self._streams.pop(stream.number, None) is None:
             return
-        if stream.sending is not None:
+        if stream.sending is not None and stream.sending is not asyncio.current_task():
             stream.sending.cancel()
         if not stream.over:
-            stream.end(httpx.RemoteProtocolError("the stream was left"))
+            stream.end(error or httpx.RemoteProtocolError("the stream was left"))
             with suppress(h2.exceptions.ProtocolError, httpx.TransportError):
                 self._h2.reset_stream(stream.number, h2.errors.ErrorCodes.CANCEL)
                 await self._flush()

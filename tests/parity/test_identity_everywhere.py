@@ -13,6 +13,7 @@ import grpc
 import pytest
 
 from clients import http1, http2
+from clients.rpc import Codec, Method, Protocol
 from pki.credential import load_folder
 from pki.identity import Identity
 from pki.keys import KeyType
@@ -20,7 +21,7 @@ from pki.lifecycle import Lifecycle, Request
 from pki.names import Names
 from pki.profiles import LEAF_PROFILES
 from pki.state import State
-from services.contracts.handclasp.identity.v1.identity_pb import WhoAmIResponse
+from services.contracts.handclasp.identity.v1.identity_pb import WhoAmIRequest, WhoAmIResponse
 from tests.parity._app import described
 from tests.support.issuer import client_context
 from tests.support.server import Server
@@ -188,8 +189,24 @@ def over_grpc_web(http: str) -> Callable[[Server, Path], WhoAmIResponse]:
     return ask
 
 
+def over_our_client(
+    client: Any, protocol: Protocol, codec: Codec = Codec.PROTO
+) -> Callable[[Server, Path], WhoAmIResponse]:
+    def ask(server: Server, folder: Path) -> WhoAmIResponse:
+        with client(f"https://localhost:{server.port}", folder) as session:
+            return session.unary(
+                Method.of(WHO_AM_I, WhoAmIRequest, WhoAmIResponse), WhoAmIRequest(), protocol=protocol, codec=codec
+            )
+
+    return ask
+
+
 RPC_WAYS: dict[str, tuple[Callable[[Server, Path], WhoAmIResponse], str]] = {
     "gRPC by grpcio": (over_grpcio, "2"),
+    "gRPC by clients.http2": (over_our_client(http2.Client, Protocol.GRPC), "2"),
+    "Connect by clients.http2": (over_our_client(http2.Client, Protocol.CONNECT), "2"),
+    "Connect by clients.http1": (over_our_client(http1.Client, Protocol.CONNECT), "1.1"),
+    "Connect-JSON by clients.http1": (over_our_client(http1.Client, Protocol.CONNECT, Codec.JSON), "1.1"),
     "Connect-JSON by curl --http1.1": (over_connect("--http1.1", "json"), "1.1"),
     "Connect-JSON by curl --http2": (over_connect("--http2", "json"), "2"),
     "Connect by curl --http2": (over_connect("--http2", "proto"), "2"),
