@@ -66,6 +66,13 @@ class Schedule:
         seconds = max(_SHORTEST, pause.total_seconds() * random.uniform(0.5, 1))  # noqa: S311 - no secret
         self._due = now + timedelta(seconds=seconds)
 
+    def renewed(self, now: datetime) -> None:
+        """It was issued just now: it is not renewed before half of what it lasts, however far back it is dated.
+
+        Authorities date certificates back, for clocks that differ: of a short life, two thirds may be over at birth.
+        """
+        self._due = max(self._due, now + (self._ends - now) / 2)
+
     def is_loud(self, now: datetime) -> bool:
         """Whether it will end soon."""
         return now > self._ends - self._life * _LOUD
@@ -111,8 +118,9 @@ class _Watch:
     def wait(self, now: datetime) -> float:
         return self._schedule.wait(now)
 
-    def renewed(self) -> None:
+    def renewed(self, now: datetime) -> None:
         self._look()
+        self._schedule.renewed(now)
         leaf = self._credential.leaf
         log.info("renewed %s: serial %x, until %s", self.folder, leaf.serial_number, leaf.not_valid_after_utc)
 
@@ -166,7 +174,7 @@ class AutoRenew:
             log.exception("the renewal failed in a way that was not foreseen")
             self._watch.failed(error, datetime.now(UTC))
         else:
-            self._watch.renewed()
+            self._watch.renewed(datetime.now(UTC))
 
     def __enter__(self) -> Self:
         return self.start()
@@ -212,7 +220,7 @@ class AsyncAutoRenew:
             log.exception("the renewal failed in a way that was not foreseen")
             self._watch.failed(error, datetime.now(UTC))
         else:
-            self._watch.renewed()
+            self._watch.renewed(datetime.now(UTC))
 
     async def __aenter__(self) -> Self:
         return self.start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import signal
 import time
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
@@ -232,7 +233,7 @@ def test_nobody_there_and_nobody_let_in(tmp_path: Path, there: Trusting, tom: Cl
             with pytest.raises(Unreachable):
                 await session.unary(SAY_HELLO, SayHelloRequest())
         async with over(stranger) as session:
-            with pytest.raises((CertificateRefused, RPCError), match="refuse|unavailable"):
+            with pytest.raises((CertificateRefused, RPCError), match=r"refuse|unavailable"):
                 await session.unary(SAY_HELLO, SayHelloRequest())
 
     asyncio.run(main())
@@ -240,8 +241,6 @@ def test_nobody_there_and_nobody_let_in(tmp_path: Path, there: Trusting, tom: Cl
 
 def test_a_rolling_restart_fails_no_call(tmp_path: Path) -> None:
     """Calls of every kind go on while workers are replaced: GOAWAY, new connections, and refused streams again."""
-    import signal
-
     with trusting(tmp_path, "--workers", "2", app="services.app:app") as there:
         tom = there.client("tom")
 
@@ -337,7 +336,7 @@ def test_a_refused_stream_is_sent_again(there: Trusting, client: Client, method:
 
 
 def test_goaway_lets_the_others_end(there: Trusting, client: Client) -> None:
-    """Streams up to the last one that is named are answered where they were asked; those behind, on a new connection."""
+    """Streams up to the last one that is named are answered where they were asked; those behind, elsewhere."""
 
     def script(conversation: Conversation, stream: int) -> None:
         if conversation.number == 1 and stream < 3:
