@@ -309,6 +309,33 @@ def test_the_generated_code_is_what_the_contracts_say(tmp_path: Path) -> None:
     assert written == kept
 
 
+def test_no_release_is_broken(tmp_path: Path) -> None:
+    """`just contracts` holds the contracts against the last tag: a field that goes is found."""
+    repository = tmp_path / "repository"
+    contracts = repository / "services" / "contracts"
+    shutil.copytree(ROOT / "services" / "contracts", contracts, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    environment = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "HOME": str(tmp_path)}
+    environment |= {
+        f"GIT_{who}_{what}": "x@example.com" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
+    }
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(words, cwd=repository, capture_output=True, text=True, env=environment, check=False)
+
+    script = ("bash", "services/contracts/unbroken.sh")
+    for words in (("git", "init", "-q"), ("git", "add", "."), ("git", "commit", "-qm", "A release")):
+        assert run(*words).returncode == 0
+    assert run(*script).stdout == "no release yet: nothing to break\n"
+    run("git", "tag", "v0.1.0")
+    done = run(*script)
+    assert (done.returncode, done.stdout) == (0, "nothing is broken since v0.1.0\n"), done.stderr
+    proto = contracts / "handclasp" / "greeter" / "v1" / "greeter.proto"
+    proto.write_text(proto.read_text().replace("string message = 1;", "string words = 1;", 1))
+    done = run(*script)
+    assert done.returncode != 0
+    assert "message" in done.stdout + done.stderr
+
+
 def test_whoami_says_what_the_web_says(tom: Client, channel: grpc.Channel) -> None:
     who = call(channel, "unary_unary", "/handclasp.identity.v1.IdentityService/WhoAmI", WhoAmIRequest, WhoAmIResponse)
     said = who(WhoAmIRequest())

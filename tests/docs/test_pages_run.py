@@ -16,7 +16,9 @@ pytestmark = pytest.mark.slow
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-@pytest.mark.parametrize("page", ["operations.md", "authorization.md", "traces.md", "watching.md", "rpc.md"])
+@pytest.mark.parametrize(
+    "page", ["operations.md", "authorization.md", "traces.md", "watching.md", "rpc.md", "enrollment.md"]
+)
 def test_page(page: str, tmp_path: Path) -> None:
     """The commands end as shown, and print as many lines as shown: dates and serial numbers differ."""
     for tool in ("openssl", "certutil", "pk12util", "curl"):
