@@ -19,7 +19,6 @@ import psutil
 from clients import http2
 from clients.rpc import Method
 from services.contracts.handclasp.enrollment.v1.enrollment_pb import RenewRequest, RenewResponse
-from tests.bench import machine
 from tests.support.authority import Authority, csr
 
 RENEW = Method.of("handclasp.enrollment.v1.EnrollmentService/Renew", RenewRequest, RenewResponse)
@@ -47,7 +46,6 @@ def main() -> int:
     parser.add_argument("--calls", type=int, default=1000)
     parser.add_argument("--at-once", type=int, default=8)
     options = parser.parse_args()
-    print(machine.describe())
     with tempfile.TemporaryDirectory(prefix="handclasp-bench-") as folder:
         authority = Authority(Path(folder))
         with authority.serving("--no-access-log", HANDCLASP_ENROLLMENT_RATE="1000000") as server:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import struct
@@ -315,9 +316,8 @@ def test_no_release_is_broken(tmp_path: Path) -> None:
     contracts = repository / "services" / "contracts"
     shutil.copytree(ROOT / "services" / "contracts", contracts, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
     environment = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "HOME": str(tmp_path)}
-    environment |= {
-        f"GIT_{who}_{what}": "x@example.com" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
-    }
+    signed = itertools.product(("AUTHOR", "COMMITTER"), ("NAME", "EMAIL"))
+    environment |= {f"GIT_{who}_{what}": "x@example.com" for who, what in signed}
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(words, cwd=repository, capture_output=True, text=True, env=environment, check=False)

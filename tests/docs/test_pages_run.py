@@ -16,9 +16,10 @@ pytestmark = pytest.mark.slow
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-@pytest.mark.parametrize(
-    "page", ["operations.md", "authorization.md", "traces.md", "watching.md", "rpc.md", "enrollment.md"]
-)
+PAGES = ("operations", "authorization", "traces", "watching", "rpc", "enrollment")
+
+
+@pytest.mark.parametrize("page", [f"{name}.md" for name in PAGES])
 def test_page(page: str, tmp_path: Path) -> None:
     """The commands end as shown, and print as many lines as shown: dates and serial numbers differ."""
     for tool in ("openssl", "certutil", "pk12util", "curl"):
