@@ -83,7 +83,7 @@ def authority_values(row: AuthorityRow) -> dict[str, Any]:
 def authority_row(row: Row[Any]) -> AuthorityRow:
     """An authority from columns. Raises CorruptState."""
     try:
-        certificate, anchor = (x509.load_pem_x509_certificate(pem.encode()) for pem in (row.certificate, row.anchor))
+        certificate, anchor = _certificate(row.certificate), _certificate(row.anchor)
     except (ValueError, x509.InvalidVersion) as error:
         raise CorruptState(f"{_DAMAGED}: the certificate of the authority {row.name!a} cannot be read") from error
     return AuthorityRow(
@@ -98,6 +98,12 @@ def authority_row(row: Row[Any]) -> AuthorityRow:
         crl_this_update=optional_moment(row.crl_this_update),
         crl_next_update=optional_moment(row.crl_next_update),
     )
+
+
+@lru_cache(maxsize=64)
+def _certificate(pem: str) -> x509.Certificate:
+    """The few authorities are read in each transaction that signs."""
+    return x509.load_pem_x509_certificate(pem.encode())
 
 
 def name_values(row: NameRow) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""One-time tokens for a first enrollment."""
+"""One-time tokens for a first enrollment; the newest certificate of a name by an index."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Make the table."""
+    """Make the table and the index."""
     op.create_table(
         "tokens",
         sa.Column("sha256", sa.Text, primary_key=True),
@@ -24,3 +24,5 @@ def upgrade() -> None:
         sa.Column("requested_by", sa.Text, nullable=False),
     )
     op.create_index("tokens_expires_at", "tokens", ["expires_at"])
+    op.create_index("certificates_name_issued_at", "certificates", ["name", "issued_at"])
+    op.drop_index("certificates_name", "certificates")
