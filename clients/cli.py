@@ -13,7 +13,14 @@ import typer
 
 from clients import enrolling_cli
 from clients.api import checked_path, greet_path, read_greeting, read_whoami
-from clients.enrolling_cli import DaemonOption, FingerprintOption, OutOption, TokenFileOption, TokenOption
+from clients.enrolling_cli import (
+    DaemonOption,
+    FingerprintOption,
+    OutOption,
+    SocketOption,
+    TokenFileOption,
+    TokenOption,
+)
 from clients.errors import BadResponse, ClientError, CredentialProblem
 from clients.session import TIMEOUT, SyncSession
 from pki import shell
@@ -140,6 +147,10 @@ def _command(program: str, client: type[SyncSession]) -> typer.Typer:
         said = enrolling_cli.token_of(token, token_file)
         patience = options.timeout or TIMEOUT
         enrolling_cli.enroll(client.version, _url(options), said, fingerprint, out, timeout=patience)
+
+    @app.command(help="Keep a folder at what a SPIFFE Workload API gives, until stopped.")
+    def workload(out: OutOption, socket: SocketOption = None) -> None:
+        enrolling_cli.workload(program, out, socket)
 
     return app
 

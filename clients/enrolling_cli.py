@@ -32,6 +32,9 @@ FingerprintOption = Annotated[
     str, typer.Option("--fingerprint", metavar="SHA256", help="Of the authority, which the server has to be of.")
 ]
 OutOption = Annotated[str, typer.Option("--out", metavar="FOLDER", help="Where to write it.")]
+SocketOption = Annotated[
+    str | None, typer.Option("--socket", metavar="unix:///PATH", help="The agent's. [SPIFFE_ENDPOINT_SOCKET]")
+]
 DaemonOption = Annotated[bool, typer.Option("--daemon", help="Renew it in time until stopped.")]
 
 
@@ -70,16 +73,33 @@ def token_of(token: str | None, file: str | None) -> str:
 
 
 def _watch(program: str, session: SyncSession) -> None:
+    stopping = _until_stopped(program)
+    renewal = AutoRenew(session)
+    typer.echo(f"renewing {session.folder} in time")
+    sys.stdout.flush()
+    renewal.run(stopping)
+
+
+def workload(program: str, out: str, socket: str | None) -> None:
+    """Keep a folder at what a SPIFFE Workload API gives, until SIGTERM or SIGINT."""
+    from clients.workload import WorkloadCredential
+
+    if not out:
+        raise InvalidRequest("--out is empty: pass a folder")
+    stopping = _until_stopped(program)
+    with WorkloadCredential(out, socket):
+        stopping.wait()
+
+
+def _until_stopped(program: str) -> threading.Event:
+    """Set by the signals; until then, what the daemons log is printed."""
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     logger = logging.getLogger("handclasp")
     logger.addHandler(_Complaints(program))
     logger.setLevel(logging.INFO)
-    renewal = AutoRenew(session)
-    typer.echo(f"renewing {session.folder} in time")
-    sys.stdout.flush()
-    renewal.run(stopping)
+    return stopping
 
 
 class _Complaints(logging.Handler):

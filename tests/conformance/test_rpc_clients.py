@@ -25,17 +25,18 @@ from services.contracts.handclasp.greeter.v1.greeter_pb import (
     SayHelloRequest,
     SayHelloResponse,
 )
+from tests.conformance._failing_rpc import SECRET
 from tests.support.issuer import Issuer
 from tests.support.scripted import scripted
 from tests.support.server import eventually
-from tests.support.trust import trusting
+from tests.support.trust import Trusting, trusting
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
     from tests.support.scripted import Conversation
-    from tests.support.trust import Client, Trusting
+    from tests.support.trust import Client
 
 GREETER = "handclasp.greeter.v1.GreeterService"
 SAY_HELLO = Method.of(f"{GREETER}/SayHello", SayHelloRequest, SayHelloResponse)
@@ -289,6 +290,35 @@ def test_a_stream_that_outlasts_the_server(tmp_path: Path) -> None:
             "the server is stopping and ended the stream: call again, another one will answer",
         )
         assert there.server.exit_code() == 0
+
+
+def test_a_handler_that_fails_tells_the_log_alone(tmp_path: Path) -> None:
+    """INTERNAL, whatever it raised; of a stream, behind what was said before."""
+    there = Trusting(tmp_path, app="tests.conformance._failing_rpc:app")
+    try:
+
+        async def speak() -> AsyncIterator[ConverseRequest]:
+            yield ConverseRequest()
+
+        async def main() -> None:
+            for package, protocol, codec in WAYS:
+                how = {"protocol": protocol, "codec": codec}
+                async with over(there.client("tom"), package) as session:
+                    calls = [session.unary(SAY_HELLO, SayHelloRequest(), **how)]
+                    calls.append(session.server_stream(GREET, GreetRequest(), **how))
+                    if package is http2:
+                        calls.append(session.converse(CONVERSE, speak(), **how))
+                    for call in calls:
+                        error = await fails(call)
+                        assert (error.code, error.args[0]) == (
+                            "internal",
+                            "the handler failed; the server's log says how",
+                        )
+
+        asyncio.run(main())
+        assert SECRET in there.server.log()
+    finally:
+        there.stop()
 
 
 # Servers that do not behave, by script.
