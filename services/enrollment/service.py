@@ -6,7 +6,7 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
@@ -36,6 +36,17 @@ class TooOftenError(Exception):
     """Somebody asks more often than they may."""
 
 
+class Asking(NamedTuple):
+    """Somebody who asks for a certificate."""
+
+    how: str
+    """What it will have been: `renewed`, `enrolled`."""
+    who: str
+    """By whom it is counted how often they ask."""
+    identity: str | None
+    address: str | None
+
+
 class Enrollment:
     """Asks the authority, in a thread of its own: the event loop serves on. Every answer is in the audit log.
 
@@ -50,6 +61,7 @@ class Enrollment:
         self._rate = RateLimitItemPerMinute(per_minute)
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
         self._told: set[str] = set()
+        self._under_way: set[asyncio.Task[Enrolled]] = set()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="enrollment")
 
     async def renew(self, csr: bytes, peer: Peer) -> Enrolled:
@@ -57,66 +69,67 @@ class Enrollment:
 
         Raises PKIError as `pki.enrolling.Enrolling.renew` does, and TooOftenError.
         """
-        address = _host(peer.address)
-        try:
-            self._check_rate(f"identity {peer.identity.name}")
-            enrolled = await self._ask(
-                lambda now: self._authority.renew(SigningRequest.parse(csr), peer.identity.sha256, now=now)
-            )
-        except (PKIError, TooOftenError) as error:
-            self._refused(f"identity {peer.identity.name}", error, peer.identity.name, address)
-            raise
-        self._issued("renewed", enrolled, address)
-        return enrolled
+        name, sha256 = peer.identity.name, peer.identity.sha256
+        asking = Asking("renewed", f"identity {name}", name, None if peer.address is None else peer.address[0])
+        return await self._whole(asking, lambda now: self._authority.renew(SigningRequest.parse(csr), sha256, now=now))
 
     async def enroll(self, csr: bytes, token: str, address: str) -> Enrolled:
         """A first certificate for who has a one-time token.
 
         Raises PKIError as `pki.enrolling.Enrolling.enroll` does, and TooOftenError.
         """
-        try:
-            self._check_rate(f"address {address}")
-            enrolled = await self._ask(lambda now: self._authority.enroll(SigningRequest.parse(csr), token, now=now))
-        except (PKIError, TooOftenError) as error:
-            self._refused(f"address {address}", error, None, address)
-            raise
-        self._issued("enrolled", enrolled, address)
-        return enrolled
+        asking = Asking("enrolled", f"address {address}", None, address)
+        return await self._whole(asking, lambda now: self._authority.enroll(SigningRequest.parse(csr), token, now=now))
 
     def close(self) -> None:
         """Let go of the authority; what is being signed is signed."""
         self._thread.shutdown()
         self._authority.close()
 
-    async def _ask(self, question: Callable[[datetime], Enrolled]) -> Enrolled:
-        # Shielded: whoever leaves meanwhile, what the authority does is done, and written down, as a whole.
+    async def _whole(self, asking: Asking, question: Callable[[datetime], Enrolled]) -> Enrolled:
+        """Ask, and write down what came of it. Whoever leaves meanwhile: what the authority has begun is both."""
+        task = asyncio.ensure_future(self._ask(asking, question))
+        self._under_way.add(task)
+        task.add_done_callback(self._done)
+        return await asyncio.shield(task)
+
+    def _done(self, task: asyncio.Task[Enrolled]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled():
+            task.exception()  # it was written down, and whoever still waits is told
+
+    async def _ask(self, asking: Asking, question: Callable[[datetime], Enrolled]) -> Enrolled:
         loop = asyncio.get_running_loop()
-        return await asyncio.shield(loop.run_in_executor(self._thread, lambda: question(datetime.now(UTC))))
+        try:
+            self._check_rate(asking.who)
+            enrolled = await loop.run_in_executor(self._thread, lambda: question(datetime.now(UTC)))
+        except (PKIError, TooOftenError) as error:
+            self._refused(asking, error)
+            raise
+        row = enrolled.row
+        self._audit.certificate_issued(
+            asking.how,
+            name=row.names.name,
+            serial=row.serial,
+            expires=row.not_after,
+            requested_by=row.requested_by,
+            address=asking.address,
+        )
+        return enrolled
 
     def _check_rate(self, who: str) -> None:
         if not self._limiter.hit(self._rate, who):
             raise TooOftenError(f"asked more than {self._rate.amount} times in a minute: wait, then try again")
         self._told.discard(who)
 
-    def _issued(self, how: str, enrolled: Enrolled, address: str | None) -> None:
-        row = enrolled.row
-        self._audit.certificate_issued(
-            how,
-            name=row.names.name,
-            serial=row.serial,
-            expires=row.not_after,
-            requested_by=row.requested_by,
-            address=address,
-        )
-
-    def _refused(self, who: str, error: Exception, identity: str | None, address: str | None) -> None:
+    def _refused(self, asking: Asking, error: Exception) -> None:
         if isinstance(error, TooOftenError):
-            if who in self._told:
+            if asking.who in self._told:
                 return
             if len(self._told) >= _MOST_TOLD:
                 self._told.clear()
-            self._told.add(who)
-        self._audit.enrollment_refused(str(error), identity, address)
+            self._told.add(asking.who)
+        self._audit.enrollment_refused(str(error), asking.identity, asking.address)
 
 
 def current_enrollment() -> Enrollment | None:
@@ -127,7 +140,3 @@ def current_enrollment() -> Enrollment | None:
 def bind_enrollment(enrollment: Enrollment | None) -> None:
     """Make it the current one in the running context."""
     _current.set(enrollment)
-
-
-def _host(address: tuple[str, int] | None) -> str | None:
-    return None if address is None else address[0]

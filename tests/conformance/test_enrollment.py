@@ -6,6 +6,7 @@ import base64
 import shutil
 import signal
 import socket
+import sqlite3
 import ssl
 import subprocess
 import time
@@ -31,7 +32,7 @@ from services.contracts.handclasp.enrollment.v1.enrollment_pb import (
 )
 from tests.support.authority import ENROLL, SERVICE, Authority, csr, now, post
 from tests.support.issuer import client_context
-from tests.support.tools import require
+from tests.support.tools import ours, require
 from tests.support.trust import trusting
 
 if TYPE_CHECKING:
@@ -234,6 +235,26 @@ def test_the_trust_and_its_changes(tmp_path: Path) -> None:
         assert server.exit_code() == 0
 
 
+def test_a_caller_that_vanishes(tmp_path: Path) -> None:
+    """What the authority had begun is done and written down, though nobody waits for it any more."""
+    authority = Authority(tmp_path)
+    with authority.serving() as server, channel_of(authority.alice, server.port) as channel:
+        renew = call(channel, "unary_unary", "Renew", RenewResponse)
+        blocker = sqlite3.connect(tmp_path / "state" / "inventory.db", isolation_level=None)
+        blocker.execute("BEGIN IMMEDIATE")
+        with pytest.raises(grpc.RpcError) as error:
+            renew(RenewRequest(csr=csr()), timeout=0.5)
+        assert error.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        with pytest.raises(grpc.RpcError):  # and one that will be refused
+            renew(RenewRequest(csr=csr("root")), timeout=0.5)
+        time.sleep(0.2)
+        blocker.execute("ROLLBACK")
+        blocker.close()
+        authority.audited("certificate.renewed", name="alice")
+        authority.audited("enrollment.refused", identity="alice@example.com")
+    assert len(authority.lifecycle.entries(now=now(), name="alice")) == 2
+
+
 def test_who_asks_too_often(tmp_path: Path) -> None:
     """Is told to wait; others are answered; the audit log has the first refusal of a row."""
     authority = Authority(tmp_path)
@@ -277,7 +298,7 @@ def test_without_an_authority(tmp_path: Path) -> None:
             (["--enroll-bind", "nonsense"], "enroll_bind"),
         ):
             done = subprocess.run(
-                ["handclasp-serve", "--credential", str(there.credential), "--bind", "localhost:0", *options],
+                [ours("handclasp-serve"), "--credential", str(there.credential), "--bind", "localhost:0", *options],
                 capture_output=True, text=True, timeout=30, check=False,
             )  # fmt: skip
             assert done.returncode in (1, 2)

@@ -42,6 +42,7 @@ from tests.soak.renewal import run
 from tests.support.authority import Authority, now
 from tests.support.issuer import Issuer
 from tests.support.server import eventually
+from tests.support.tools import ours
 from tests.support.trust import trusting
 
 if TYPE_CHECKING:
@@ -321,7 +322,12 @@ def test_enrolling_tells_nobody_else_the_token(tmp_path: Path, authority: Author
 def handclasp(*words: str | Path, **more: str) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HANDCLASP")} | more
     return subprocess.run(
-        ["handclasp-http2", *map(str, words)], capture_output=True, text=True, timeout=60, env=environment, check=False
+        [ours("handclasp-http2"), *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=environment,
+        check=False,
     )
 
 
@@ -360,7 +366,15 @@ def test_the_daemon(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     with authority.serving("--enrollment-lifetime", "10s") as server:
         handclasp("renew", "--url", url(server), "--credential", authority.alice)
-        words = ["handclasp-http2", "renew", "--daemon", "--url", url(server), "--credential", str(authority.alice)]
+        words = [
+            ours("handclasp-http2"),
+            "renew",
+            "--daemon",
+            "--url",
+            url(server),
+            "--credential",
+            str(authority.alice),
+        ]
         with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as daemon:
             eventually(lambda: len(authority.audited("certificate.renewed", name="alice")) >= 3, 25)
             daemon.send_signal(signal.SIGTERM)

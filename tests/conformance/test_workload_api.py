@@ -18,6 +18,7 @@ from clients.workload import WorkloadCredential
 from pki.credential import Credential
 from tests.support.issuer import Issuer
 from tests.support.server import eventually
+from tests.support.tools import ours
 from tests.support.trust import trusting
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def test_what_the_agent_gives_is_presented(tmp_path: Path) -> None:
 def test_the_command(tmp_path: Path) -> None:
     """Until SIGTERM; nothing but what happened is printed."""
     folder, socket, issuer = tmp_path / "web", tmp_path / "agent.sock", Issuer()
-    words = ["handclasp-http2", "workload", "--socket", f"unix://{socket}", "--out", str(folder)]
+    words = [ours("handclasp-http2"), "workload", "--socket", f"unix://{socket}", "--out", str(folder)]
     with agent(socket) as given:
         given.give(svid(issuer), WEB, issuer.certificate)
         with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as daemon:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,3 +42,8 @@ def _in_folders(tool: str, program: str) -> str | None:
     pattern = Path(_FOLDERS[tool], program)
     there = sorted(Path("/").glob(str(pattern.relative_to("/"))), key=lambda path: path.parent.parent.name.zfill(4))
     return str(there[-1]) if there else None
+
+
+def ours(command: str) -> str:
+    """Where a command of this project is: beside the interpreter that runs the tests."""
+    return str(Path(sys.executable).with_name(command))
