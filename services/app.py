@@ -7,7 +7,7 @@ from quart import Quart, request
 from services.greeter.routes import greeter
 from services.health.routes import health
 from services.pages.routes import pages
-from services.rpc import WithRPC, services
+from services.rpc import WithRPC, conversations, services
 from services.whoami.routes import whoami
 
 
@@ -19,7 +19,7 @@ def create_app() -> WithRPC:
     app.register_blueprint(health)
     app.register_blueprint(pages)
     app.before_request(_tell_service)
-    return WithRPC(app, services())
+    return WithRPC(app, services(), conversations())
 
 
 async def _tell_service() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from services.contracts.grpc.health.v1.health_connect import HealthASGIApplication
@@ -24,7 +25,7 @@ from services.reflection.service import Catalogue
 from services.whoami.rpc import WhoAmI
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Callable, Collection, Coroutine, Mapping
 
     from connectrpc.server import ConnectASGIApplication
 
@@ -41,10 +42,14 @@ _GRPC, _GRPC_WEB = b"application/grpc", b"application/grpc-web"
 class WithRPC:
     """An ASGI application: RPC services under `/package.Service/`, and a web application for all else."""
 
-    def __init__(self, web: ASGI, services: Mapping[str, ASGI]) -> None:
-        """`services` are named in full, as a policy's `rpc` and the metrics name them."""
+    def __init__(self, web: ASGI, services: Mapping[str, ASGI], conversations: Collection[str] = ()) -> None:
+        """`services` are named in full, as a policy's `rpc` and the metrics name them.
+
+        `conversations` are the paths of the methods that speak both ways at once.
+        """
         self._web = web
         self._services = services
+        self._conversations = frozenset(conversations)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
@@ -53,7 +58,9 @@ class WithRPC:
             if service is not None:
                 scope["extensions"]["handclasp"]["service"] = name
                 if scope["http_version"] != "2" and _is_grpc(scope["headers"]):
-                    await _needs_http2(send)
+                    await _needs_http2(send, "gRPC needs HTTP/2; Connect and gRPC-Web do not")
+                elif scope["http_version"] != "2" and scope["path"] in self._conversations:
+                    await _needs_http2(send, "this method speaks both ways at once, which needs HTTP/2")
                 else:
                     state = scope.get("state", {})
                     bind_overview(state.get(KEY))
@@ -85,9 +92,23 @@ def _is_grpc(fields: list[tuple[bytes, bytes]]) -> bool:
     return kind.startswith(_GRPC) and not kind.startswith(_GRPC_WEB)
 
 
-async def _needs_http2(send: Any) -> None:
-    """505 (RFC 9110 section 15.6.6): gRPC's status is in trailers, which HTTP/1.1 clients do not read."""
-    words = b"gRPC needs HTTP/2; Connect and gRPC-Web are answered over HTTP/1.1 as well\n"
-    head = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(words))]
+async def _needs_http2(send: Any, words: str) -> None:
+    """505 (RFC 9110 section 15.6.6), as Connect writes errors.
+
+    gRPC's status is in trailers, which HTTP/1.1 clients do not read; and most of them send all before they read.
+    """
+    body = json.dumps({"code": "unimplemented", "message": words}).encode()
+    head = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": 505, "headers": head})
-    await send({"type": "http.response.body", "body": words})
+    await send({"type": "http.response.body", "body": body})
+
+
+def conversations() -> list[str]:
+    """The paths of all methods that speak both ways at once."""
+    handlers = (Greeter, WhoAmI, Enroller, HealthCheck, Reflection, ReflectionAlpha)
+    return [
+        f"/{service.type_name}/{method.name}"
+        for service in (handler.desc() for handler in handlers)
+        for method in service.methods
+        if method.method_kind == "bidi_streaming"
+    ]

@@ -10,7 +10,7 @@ import asyncio
 import json
 from contextlib import asynccontextmanager
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
 import httpx
 
@@ -19,6 +19,7 @@ from clients.retrying import ATTEMPTS, pause
 from clients.rpc.errors import of_connect, of_status, raise_for_grpc
 from clients.rpc.framing import LAST, MAX_MESSAGE, Frames, framed
 from clients.rpc.method import I, O
+from clients.tls import HTTPVersion
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -104,7 +105,8 @@ class Calls:
     `_asker` lends what asks, its errors translated into ClientErrors.
     """
 
-    default_protocol: Protocol
+    version: ClassVar[HTTPVersion]
+    default_protocol: ClassVar[Protocol]
 
     def _asker(self) -> AbstractAsyncContextManager[httpx.AsyncClient]:
         raise NotImplementedError
@@ -160,7 +162,12 @@ class Calls:
         protocol: Protocol | None = None,
         codec: Codec = Codec.PROTO,
     ) -> Answers[O]:
-        """Call a method that takes many messages and gives many, both at once; over HTTP/2. It is never repeated."""
+        """Call a method that takes many messages and gives many, both at once. It is never repeated.
+
+        InvalidRequest over HTTP/1.1, which answers what was said to its end.
+        """
+        if self.version is HTTPVersion.HTTP1:
+            raise InvalidRequest("a conversation needs HTTP/2: use clients.http2")
         protocol = protocol or self.default_protocol
         said = _Said(codec.encode(message) async for message in messages)
         return Answers(self._stream(method, lambda: said, timeout, protocol, codec, once=True))

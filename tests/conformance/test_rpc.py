@@ -231,7 +231,7 @@ def test_curl_speaks_connect(tom: Client, version: str) -> None:
         (("--header", "content-type: application/json", "--data", "{"), 400, "invalid_argument"),
         (("--header", "content-type: application/json", "--data", '{"greeting": "a\\nb"}'), 400, "invalid_argument"),
         (("--header", "content-type: text/plain", "--data", "{}"), 415, None),
-        (("--header", "content-type: application/grpc", "--data", ""), 505, None),
+        (("--header", "content-type: application/grpc", "--data", ""), 505, "unimplemented"),
     ],
 )
 def test_curl_is_told_what_is_wrong(tom: Client, words: tuple[str, ...], status: int, code: str | None) -> None:
@@ -242,6 +242,16 @@ def test_curl_is_told_what_is_wrong(tom: Client, words: tuple[str, ...], status:
     if code is not None:
         assert json.loads(body)["code"] == code
         assert len(json.loads(body)["message"].splitlines()) == 1
+
+
+def test_a_conversation_over_http1(tom: Client) -> None:
+    """It needs HTTP/2, and this is said; nothing of it reaches the handler."""
+    words = ["--header", "content-type: application/connect+json", "--data-binary", "", "--write-out", "\n%{http_code}"]
+    body, _, status = curl(
+        tom, "--http1.1", *words, f"https://localhost:{tom.port}{GREETER}/Converse"
+    ).stdout.rpartition("\n")
+    assert (status, json.loads(body)["code"]) == ("505", "unimplemented")
+    assert "needs HTTP/2" in json.loads(body)["message"]
 
 
 def test_grpc_web(tom: Client) -> None:

@@ -107,6 +107,8 @@ def test_every_way(tom: Client, package: Any, protocol: Protocol, codec: Codec) 
             stream = session.server_stream(GREET, GreetRequest(times=500), **how)
             assert [answer.message async for answer in stream] == ["Hello tom@example.com!"] * 500
             if package is not http2:
+                with pytest.raises(InvalidRequest, match="needs HTTP/2"):
+                    session.converse(CONVERSE, stream)
                 return
             heard: list[str] = []
 
@@ -171,9 +173,9 @@ def test_errors_have_codes(there: Trusting, tom: Client, package: Any, protocol:
                 await fails(session.server_stream(GREET, GreetRequest(times=10**6), **how))
             ).code == "invalid_argument"
             assert (await fails(session.unary(unknown, SayHelloRequest(), **how))).code == "unimplemented"
+            assert (await fails(session.unary(RENEW, RenewRequest(csr=b"x"), **how))).code == "failed_precondition"
             large = SayHelloRequest(greeting="x" * (5 * 1024 * 1024))
             assert (await fails(session.unary(SAY_HELLO, large, **how))).code == "resource_exhausted"
-            assert (await fails(session.unary(RENEW, RenewRequest(csr=b"x"), **how))).code == "failed_precondition"
             assert (await session.unary(SAY_HELLO, SayHelloRequest(), **how)).message, "the session goes on"
         async with over(there.client("eve"), package) as session:
             assert (await fails(session.server_stream(GREET, GreetRequest(), **how))).code == "permission_denied"

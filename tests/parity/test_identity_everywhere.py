@@ -21,6 +21,12 @@ from pki.lifecycle import Lifecycle, Request
 from pki.names import Names
 from pki.profiles import LEAF_PROFILES
 from pki.state import State
+from services.contracts.handclasp.greeter.v1.greeter_pb import (
+    ConverseRequest,
+    ConverseResponse,
+    GreetRequest,
+    GreetResponse,
+)
 from services.contracts.handclasp.identity.v1.identity_pb import WhoAmIRequest, WhoAmIResponse
 from tests.parity._app import described
 from tests.support.issuer import client_context
@@ -215,6 +221,11 @@ RPC_WAYS: dict[str, tuple[Callable[[Server, Path], WhoAmIResponse], str]] = {
 }
 
 
+GREETER = "handclasp.greeter.v1.GreeterService"
+GREET = Method.of(f"{GREETER}/Greet", GreetRequest, GreetResponse)
+CONVERSE = Method.of(f"{GREETER}/Converse", ConverseRequest, ConverseResponse)
+
+
 @pytest.fixture(scope="module")
 def issue(lifecycle: Lifecycle) -> Callable[[str, KeyType], Path]:
     """Issue a caller's credential, once."""
@@ -296,3 +307,17 @@ class _Caller:
 
     def __init__(self, identity: Identity) -> None:
         self.identity = identity
+
+
+@pytest.mark.parametrize("caller", CALLERS)
+def test_a_stream_is_answered_to_the_same_caller(
+    server: Server, issue: Callable[[str, KeyType], Path], caller: str
+) -> None:
+    """In a stream of answers and in a conversation, by gRPC and by Connect."""
+    folder, name = issue(caller, KeyType.P256), CALLERS[caller][2]
+    with http2.Client(f"https://localhost:{server.port}", folder) as session:
+        for protocol in Protocol:
+            answers = list(session.server_stream(GREET, GreetRequest(times=3), protocol=protocol))
+            said = (ConverseRequest() for _ in range(3))
+            answers += session.converse(CONVERSE, said, protocol=protocol)  # type: ignore[arg-type]
+            assert [answer.message for answer in answers] == [f"Hello {name}!"] * 6
