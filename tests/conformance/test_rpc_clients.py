@@ -15,6 +15,7 @@ import pytest
 from clients import http1, http2
 from clients.errors import CertificateRefused, InvalidRequest, RPCError, Unreachable
 from clients.rpc import Codec, Method, Protocol
+from clients.rpc.framing import MAX_MESSAGE
 from services.contracts.grpc.health.v1.health_pb import HealthCheckRequest, HealthCheckResponse
 from services.contracts.handclasp.enrollment.v1.enrollment_pb import RenewRequest, RenewResponse
 from services.contracts.handclasp.greeter.v1.greeter_pb import (
@@ -174,7 +175,7 @@ def test_errors_have_codes(there: Trusting, tom: Client, package: Any, protocol:
             ).code == "invalid_argument"
             assert (await fails(session.unary(unknown, SayHelloRequest(), **how))).code == "unimplemented"
             assert (await fails(session.unary(RENEW, RenewRequest(csr=b"x"), **how))).code == "failed_precondition"
-            large = SayHelloRequest(greeting="x" * (5 * 1024 * 1024))
+            large = SayHelloRequest(greeting="x" * (MAX_MESSAGE + 1))
             assert (await fails(session.unary(SAY_HELLO, large, **how))).code == "resource_exhausted"
             assert (await session.unary(SAY_HELLO, SayHelloRequest(), **how)).message, "the session goes on"
         async with over(there.client("eve"), package) as session:
