@@ -21,6 +21,7 @@ from services.transport.engine import (
     HTTPStream,
     RawData,
     Request,
+    Response,
     StreamClosed,
     Updated,
 )
@@ -165,6 +166,18 @@ class _H11(H11Protocol):
             )
         )
         self.keep_alive_requests += 1
+
+    async def stream_send(self, event: StreamEvent) -> None:
+        if (
+            isinstance(event, Response)
+            and event.status_code >= 200
+            and isinstance(self.stream, _RequestStream)
+            and self.connection.their_state is h11.SEND_BODY
+        ):
+            # Answered before the request was whole: the connection ends behind it, and its client has to know
+            # (RFC 9112 section 9.6), lest it sends the next request on it.
+            event.headers.append((b"connection", b"close"))
+        await super().stream_send(event)
 
     async def refuse(self, status: int) -> None:
         """Answer a request that no application hears of; then the connection ends."""

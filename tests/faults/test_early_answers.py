@@ -118,6 +118,7 @@ def test_http1_client_gets_its_answer_though_it_is_still_sending(server: Server,
             line.send_bytes(piece)
         reply = line.reply()
         assert (reply.status, bytes(reply.body), reply.whole) == (413, WHOLE, True)
+        assert reply.headers["connection"] == "close", "it has to know that nothing more is answered here"
         assert line.ending() == "close_notify"
 
 
