@@ -18,7 +18,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from clients.api import Reply, origin
-from clients.enrolling import ENROLL_PATH, Application
+from clients.enrolling import ENROLL_PATH, FIELDS, Application
 from clients.errors import BadResponse, CredentialProblem, InvalidRequest, ServerNotTrusted, TimedOut, Unreachable
 from clients.rpc.errors import raise_for_connect
 from clients.tls import HTTPVersion, server_context
@@ -47,12 +47,11 @@ def enroll(
     context = server_context(TrustBundle((anchor,)), version)
     application = Application()
     settings: dict[str, Any] = {"http1": version is HTTPVersion.HTTP1, "http2": version is HTTPVersion.HTTP2}
-    headers = {"content-type": "application/proto", "connect-protocol-version": "1"}
     with (
         translate(url, context, folder.absolute().name),
         httpx.Client(verify=context, trust_env=False, timeout=timeout, **settings) as http,
     ):
-        answer = http.post(url + ENROLL_PATH, content=application.enrollment(token.strip()), headers=headers)
+        answer = http.post(url + ENROLL_PATH, content=application.enrollment(token.strip()), headers=FIELDS)
     raise_for_connect(Reply(answer.status_code, answer.http_version, dict(answer.headers), answer.content))
     made = application.enrolled(answer.content)
     if anchor not in made.trust:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from services.contracts.handclasp.enrollment.v1.enrollment_pb import Issued
 
 RENEW_PATH = "/handclasp.enrollment.v1.EnrollmentService/Renew"
+FIELDS = {"content-type": "application/proto", "connect-protocol-version": "1"}
+"""The header of both calls: Connect's, in binary."""
 ENROLL_PATH = "/handclasp.enrollment.v1.BootstrapService/Enroll"
 
 

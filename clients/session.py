@@ -23,7 +23,7 @@ from clients.api import (
     read_greeting,
     read_whoami,
 )
-from clients.enrolling import RENEW_PATH, Application
+from clients.enrolling import FIELDS, RENEW_PATH, Application
 from clients.errors import ConnectionLost
 from clients.pools import Pool, Pools
 from clients.retrying import ATTEMPTS, pause
@@ -46,8 +46,6 @@ CONNECT_TIMEOUT = 5.0
 """Seconds until there must be a connection."""
 TIMEOUT = 30.0
 """Seconds that the server may be silent while an answer is awaited."""
-
-CONNECT_PROTO = {"content-type": "application/proto", "connect-protocol-version": "1"}
 
 
 class _Session:
@@ -146,7 +144,7 @@ class SyncSession(_Session, BlockingCalls):
         """
         application = Application()
         with self._pool() as pool, self._translated(pool):
-            response = pool.http.post(RENEW_PATH, content=application.renewal(), headers=CONNECT_PROTO)
+            response = pool.http.post(RENEW_PATH, content=application.renewal(), headers=FIELDS)
             raise_for_connect(_reply(response))
             application.renewed(response.content, _presented(pool)).save(self.folder)
 
@@ -229,7 +227,7 @@ class AsyncSession(_Session, Calls):
         application = Application()
         async with self._pool() as pool:
             with self._translated(pool):
-                response = await pool.http.post(RENEW_PATH, content=application.renewal(), headers=CONNECT_PROTO)
+                response = await pool.http.post(RENEW_PATH, content=application.renewal(), headers=FIELDS)
             raise_for_connect(_reply(response))
             renewed = application.renewed(response.content, _presented(pool))
         await asyncio.to_thread(renewed.save, self.folder)
