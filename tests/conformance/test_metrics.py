@@ -203,9 +203,9 @@ def test_workers_are_summed_up(tmp_path: Path) -> None:
             assert wire.get().status == 200
             eventually(lambda: Scrape(port).value("handclasp_connections_open") == 1)
             (process,) = [
-                child
-                for child in psutil.Process(there.server.process.pid).children()
-                if any(c.laddr.port == there.server.port and c.status == "ESTABLISHED" for c in child.net_connections())
+                worker
+                for worker in map(psutil.Process, there.server.workers())
+                if (there.server.port, "ESTABLISHED") in {(c.laddr.port, c.status) for c in worker.net_connections()}
             ]
             process.kill()
             there.server.logged("worker died")

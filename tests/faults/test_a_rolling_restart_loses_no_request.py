@@ -20,12 +20,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 
-def workers(there: Trusting) -> set[int]:
-    """The processes that serve."""
-    children = psutil.Process(there.server.process.pid).children()
-    return {child.pid for child in children if "spawn_main" in " ".join(child.cmdline())}
-
-
 def load(there: Trusting, requests: int) -> Tally:
     context, tally = there.client("xavier").context("h2"), Tally()
     asyncio.run(
@@ -37,12 +31,12 @@ def load(there: Trusting, requests: int) -> Tally:
 def test_sigusr2_under_load(tmp_path: Path) -> None:
     """Twice over, while six connections ask: nothing fails, and every worker is another one."""
     with trusting(tmp_path, "--workers", "2") as there:
-        before = workers(there)
+        before = there.server.workers()
         there.server.signal(signal.SIGUSR2)
         tally = load(there, 4_000)
         assert not tally.failed, tally.failed[:3]
         there.server.logged("worker replaced", times=2, timeout=30)
-        eventually(lambda: len(workers(there)) == 2 and not workers(there) & before)
+        eventually(lambda: len(there.server.workers()) == 2 and not there.server.workers() & before)
         there.server.signal(signal.SIGUSR2)
         tally = load(there, 4_000)
         assert not tally.failed, tally.failed[:3]
@@ -52,23 +46,23 @@ def test_sigusr2_under_load(tmp_path: Path) -> None:
 def test_after_so_many_requests(tmp_path: Path) -> None:
     """--max-requests: a worker that has answered as many has a successor; also where there is one alone."""
     with trusting(tmp_path, "--max-requests", "1000") as there:
-        before = workers(there)
+        before = there.server.workers()
         assert len(before) == 1
         for _ in range(3):
             tally = load(there, 1_200)
             assert not tally.failed, tally.failed[:3]
         there.server.logged("worker replaced", timeout=30)
-        eventually(lambda: not workers(there) & before)
+        eventually(lambda: not there.server.workers() & before)
 
 
 def test_a_successor_that_does_not_start(tmp_path: Path) -> None:
     """A credential that was broken meanwhile: the workers that serve go on, and the log says so."""
     with trusting(tmp_path, "--workers", "2") as there:
-        before = workers(there)
+        before = there.server.workers()
         (there.credential / "tls.crt").write_bytes(b"broken")
         there.server.signal(signal.SIGUSR2)
         there.server.logged("restart given up", timeout=30)
-        assert workers(there) == before
+        assert there.server.workers() == before
         tally = load(there, 200)
         assert not tally.failed
 
@@ -76,14 +70,14 @@ def test_a_successor_that_does_not_start(tmp_path: Path) -> None:
 def test_a_worker_that_is_killed_is_replaced(tmp_path: Path) -> None:
     """By SIGKILL; the other one serves meanwhile."""
     with trusting(tmp_path, "--workers", "2") as there:
-        before = workers(there)
+        before = there.server.workers()
         time.sleep(1.1)  # one that lived shorter is replaced a second later
         psutil.Process(min(before)).kill()
         there.server.logged("worker died")
         yvonne = there.client("yvonne")
         with yvonne.h1() as line:
             assert line.get().status == 200
-        eventually(lambda: len(workers(there)) == 2 and min(before) not in workers(there), 20)
+        eventually(lambda: len(there.server.workers()) == 2 and min(before) not in there.server.workers(), 20)
 
 
 def test_one_worker_has_nobody_to_restart_it(tmp_path: Path) -> None:

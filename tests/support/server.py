@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -108,6 +109,15 @@ class Server:
         """Resident memory in MiB."""
         return psutil.Process(self.process.pid).memory_info().rss / MIB
 
+    def workers(self) -> set[int]:
+        """The processes that serve under this one: spawned children that live, and no resource tracker."""
+        found = set()
+        for child in psutil.Process(self.process.pid).children():
+            with suppress(psutil.NoSuchProcess):  # it ended since it was listed, and may be a zombie by now
+                if "spawn_main" in " ".join(child.cmdline()):
+                    found.add(child.pid)
+        return found
+
     def signal(self, number: int = signal.SIGTERM) -> None:
         self.process.send_signal(number)
 
@@ -120,6 +130,14 @@ class Server:
             self.process.wait()
         if self.process.stdout is not None:
             self.process.stdout.close()
+
+
+def lives(pid: int) -> bool:
+    """Whether this process runs: one that has ended, and that nobody has asked about, does not."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def eventually(done: Callable[[], bool], timeout: float = 10.0, what: Callable[[], str] = lambda: "it") -> None:
