@@ -124,8 +124,8 @@ class Audit:
         """Nobody vouches for the caller any more, or it broke a limit: ended."""
         self._say("connection.cut", reason=reason, **_peer(peer))
 
-    def request_refused(self, peer: Peer, reason: str, status: int) -> None:
-        """A request was not given to the application."""
+    def request_refused(self, peer: Peer, reason: str, status: int | str) -> None:
+        """A request was not given to the application; `status` may be an HTTP/2 error code's name."""
         self._say("request.refused", reason=reason, status=status, **_peer(peer))
 
     def connection_refused(self, reason: str, address: Address) -> None:

@@ -83,6 +83,7 @@ _ENDED = {
     "the server's certificate was replaced": "recycled",
     "streams reset": "limit",
     "too many": "limit",
+    "the request's head": "limit",
     "a stream's window": "limit",
     "the peer takes nothing": "limit",
 }

@@ -160,6 +160,17 @@ class Settings(BaseSettings):
     """Bytes of one request's head; then 431, or GOAWAY over HTTP/2."""
     max_body: int | None = Field(None, ge=0)
     """Bytes of one request's body; then 413. None: as large as the application reads."""
+    max_continuations: int = Field(32, ge=1, le=63)
+    """CONTINUATION frames that the head of one HTTP/2 request may come in; then GOAWAY."""
+    max_resets: int = Field(1_000, ge=1)
+    """Streams of an HTTP/2 connection that may be reset at once, by either side; then GOAWAY."""
+    resets_per_second: int = Field(33, ge=1)
+    """How many more of them each second gives back."""
+    max_control_frames: int = Field(1_000, ge=1)
+    """PING, SETTINGS, PRIORITY, empty DATA and unknown frames at once, beyond one for each request and each frame of a
+    response; then GOAWAY."""
+    control_frames_per_second: int = Field(500, ge=1)
+    """How many more of them each second gives back."""
     max_requests: int | None = Field(None, ge=1)
     """Requests after which a worker is replaced by a new one (each waits up to a tenth more). None: never."""
 
@@ -256,6 +267,11 @@ class Settings(BaseSettings):
             header_timeout=self.header_timeout,
             stall_timeout=self.stall_timeout,
             drain_timeout=self.drain_timeout,
+            max_resets=self.max_resets,
+            resets_per_second=self.resets_per_second,
+            max_control_frames=self.max_control_frames,
+            control_frames_per_second=self.control_frames_per_second,
+            max_continuations=self.max_continuations,
         )
 
     def admission(self) -> Admission:

@@ -264,8 +264,11 @@ class Connection(asyncio.Protocol):
             self._away = self._listener.loop.call_later(self._listener.limits.drain_timeout, self._finish_http)
             self._http.shut_down(late=True)
 
-    def limit_broken(self, reason: str, status: int | None = None) -> None:
-        """Write down that the peer has broken a limit; `status` is what it was answered, if it was."""
+    def limit_broken(self, reason: str, status: int | str | None = None) -> None:
+        """Write down that the peer has broken a limit; `status` is what it was answered, or how its stream was reset.
+
+        None: the connection ends.
+        """
         if status is None:
             self._listener.audit.connection_cut(self.peer, reason)
             log.warning("connection ended", reason=reason, identity=self.peer.identity.name)

@@ -50,6 +50,7 @@ class Exchange(Stream):
         "_scope",
         "_since",
         "_status",
+        "_task",
         "_trailers",
         "_waiting",
     )
@@ -69,6 +70,7 @@ class Exchange(Stream):
         self._received = 0
         self._refused = False  # answered in the application's place, while it is at work
         self._limit = http2.listener.admission.max_body
+        self._task: asyncio.Task[None] | None = None  # the application's, until it begins
 
     # The inbound half.
 
@@ -120,7 +122,7 @@ class Exchange(Stream):
         if not connection.is_vouched():  # cut, and with it this stream
             return
         self.http2.running += 1
-        self.http2.tasks.start(self._run())
+        self._task = self.http2.tasks.start(self._run())
 
     def data(self, data: bytes) -> None:
         if not data or self._refused:
@@ -140,6 +142,14 @@ class Exchange(Stream):
 
     def request_end(self) -> None:
         self._tell()
+
+    def withdraw(self) -> None:
+        """The stream was reset: an application that has not begun to work on it need not."""
+        if self._task is not None:  # a request and its reset in one packet: the cost of a flood is what it starts
+            self._task.cancel()
+            self._task = None
+            self.http2.running -= 1
+            self._log()
 
     def disconnected(self) -> None:
         self._gone = True
@@ -173,6 +183,7 @@ class Exchange(Stream):
     # The application.
 
     async def _run(self) -> None:
+        self._task = None
         listener = self.http2.listener
         loop = listener.loop
         try:

@@ -12,7 +12,7 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.events import ConnectionTerminated, StreamReset
-from h2.exceptions import InvalidBodyLengthError, ProtocolError
+from h2.exceptions import DenialOfServiceError, InvalidBodyLengthError, ProtocolError
 from h2.settings import SettingCodes, Settings
 from hpack import Decoder, HPACKError, OversizedHeaderListError
 from hyperframe.frame import GoAwayFrame
@@ -58,7 +58,7 @@ class _Decoder(Decoder):
         try:
             return super().decode(data, raw)
         except OversizedHeaderListError:
-            raise
+            raise DenialOfServiceError("the request's head is too large") from None
         except HPACKError as error:
             raise CompressionError(str(error)) from error
 
@@ -66,7 +66,9 @@ class _Decoder(Decoder):
 class ServerConnection(H2Connection):
     """h2's connection in the server's role, with our settings."""
 
-    def __init__(self, *, max_streams: int, max_header_list_size: int, stream_window: int) -> None:
+    def __init__(
+        self, *, max_streams: int, max_header_list_size: int, stream_window: int, max_continuations: int
+    ) -> None:
         super().__init__(
             H2Configuration(
                 client_side=False,
@@ -85,7 +87,7 @@ class ServerConnection(H2Connection):
                 SettingCodes.ENABLE_CONNECT_PROTOCOL: 1,  # WebSocket over HTTP/2 (RFC 8441)
             },
         )
-        self.incoming_buffer = FrameReader()
+        self.incoming_buffer = FrameReader(max_continuations)
         self._frame_dispatch_table[FaultyFrame] = self._receive_faulty_frame
         self.decoder = _Decoder()
         # h2 tells its decoder only when the client has acknowledged the settings: a header bomb may come before.

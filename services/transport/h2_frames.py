@@ -7,11 +7,11 @@ stream, takes a reserved bit for a number, and any frame for the SETTINGS that a
 from __future__ import annotations
 
 from h2.errors import ErrorCodes
-from h2.exceptions import FrameTooLargeError, ProtocolError
+from h2.exceptions import DenialOfServiceError, FrameTooLargeError, ProtocolError
 from h2.frame_buffer import FrameBuffer
 from hyperframe.frame import ExtensionFrame, Frame
 
-_HEADERS, _PRIORITY, _SETTINGS, _WINDOW_UPDATE = 0x01, 0x02, 0x04, 0x08
+_HEADERS, _PRIORITY, _SETTINGS, _WINDOW_UPDATE, _CONTINUATION = 0x01, 0x02, 0x04, 0x08, 0x09
 _ACK, _PADDED = 0x01, 0x08
 
 
@@ -26,9 +26,11 @@ class FaultyFrame(ExtensionFrame):
 class FrameReader(FrameBuffer):
     """Bytes of a client in, frames out."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_continuations: int) -> None:
+        """`max_continuations`: CONTINUATION frames that one head may come in (VU#421644)."""
         super().__init__(server=True)
         self._begun = False
+        self._max_continuations = max_continuations
 
     def __next__(self) -> Frame:
         data = self._data
@@ -40,6 +42,8 @@ class FrameReader(FrameBuffer):
             if kind != _SETTINGS or flags & _ACK:
                 raise ProtocolError("the preface does not end in SETTINGS (RFC 9113 section 3.4)")
             self._begun = True
+        if kind == _CONTINUATION and len(self._headers_buffer) > self._max_continuations:
+            raise DenialOfServiceError("too many CONTINUATION frames for one head")
         if len(data) < 9 + length:
             raise StopIteration
         if kind == _HEADERS and flags & _PADDED and length:

@@ -96,6 +96,7 @@ class _H11(H11Protocol):
     """The worker that does stop: a WebSocket that begins while it does is told to go away."""
     peer: Connection
     admission: Admission
+    _refused = False
 
     async def _check_protocol(self, event: h11.Request) -> None:
         pass
@@ -181,10 +182,17 @@ class _H11(H11Protocol):
 
     async def refuse(self, status: int) -> None:
         """Answer a request that no application hears of; then the connection ends."""
+        self._refused = True
         self.peer.limit_broken(_REFUSALS.get(status, "unauthorized"), status)
         if self.connection.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             await self._send_error_response(status)
         await self.send(Closed())
+
+    async def _send_error_response(self, status_code: int) -> None:
+        if not self._refused:  # by h11, which measures heads and knows what is none
+            reason = "the request's head is too large" if status_code == 431 else "malformed request"
+            self.peer.limit_broken(reason, status_code)
+        await super()._send_error_response(status_code)
 
     @property
     def head_begun(self) -> bool:

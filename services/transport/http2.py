@@ -18,7 +18,6 @@ from h2.exceptions import ProtocolError, StreamClosedError
 from h2.settings import SettingCodes
 
 from services.transport import limits
-from services.transport.budget import Budget
 from services.transport.exchange import Exchange
 from services.transport.h2_connection import EVERY_STREAM, ServerConnection
 from services.transport.intake import Intake
@@ -51,6 +50,7 @@ class HTTP2:
             max_streams=self._max_streams,
             max_header_list_size=listener.config.h2_max_header_list_size,
             stream_window=limits.STREAM_WINDOW,
+            max_continuations=listener.limits.max_continuations,
         )
         self._streams: dict[int, Stream] = {}
         self._ready: dict[int, Stream] = {}  # in the order in which they asked: nobody overtakes
@@ -61,8 +61,8 @@ class HTTP2:
         self._goaway_seen = False
         self._reading_paused = False
         self._intake = Intake(listener.loop, self._parse, self._go_on)
-        self._resets = Budget(limits.RESET_BURST, limits.RESETS_PER_SECOND)
-        self._controls = Budget(limits.CONTROL_BURST, limits.CONTROLS_PER_SECOND)
+        self._refused = False
+        self._resets, self._controls = self._allowance = listener.allowances.of(connection.peer, self.loop.time())
         self._h2.initiate_connection()
         self._h2.increment_flow_control_window(limits.CONNECTION_WINDOW - 65_535)
         self._flush()
@@ -190,6 +190,9 @@ class HTTP2:
             # Refused before any processing: safe to send again (RFC 9113 section 8.7).
             with suppress(StreamClosedError):
                 self._h2.reset_stream(event.stream_id, ErrorCodes.REFUSED_STREAM)
+            if not self._refused:  # said once a connection: a client that asks for more cannot fill the log
+                self._refused = True
+                self.connection.limit_broken("too many requests at once", "REFUSED_STREAM")
             self._count_reset()
             return
         method = next(value for name, value in event.headers if name == b":method")
@@ -233,6 +236,8 @@ class HTTP2:
         stream = self._streams.get(event.stream_id)
         if stream is not None:
             self._forget(stream)
+            if isinstance(stream, Exchange):
+                stream.withdraw()
             stream.close()
         self._count_reset()
 
@@ -245,6 +250,7 @@ class HTTP2:
             self.calm_down(f"too many frames of no use: {type(event).__name__}")
 
     def calm_down(self, reason: str) -> None:
+        self.listener.allowances.remember(self.connection.peer, self._allowance, self.loop.time())
         self.connection.limit_broken(reason)
         self._end(ErrorCodes.ENHANCE_YOUR_CALM)
 
@@ -298,11 +304,11 @@ class HTTP2:
 
     def _fail(self, error: ProtocolError) -> None:
         """The client broke the protocol: h2 has its GOAWAY ready, and takes no other call any more."""
-        log.info(
-            "HTTP/2 protocol error",
-            reason=f"{type(error).__name__}: {error}",
-            identity=self.connection.peer.identity.name,
-        )
+        if error.error_code is ErrorCodes.ENHANCE_YOUR_CALM:
+            self.connection.limit_broken(str(error))
+        else:
+            reason = f"{type(error).__name__}: {error}"
+            log.info("HTTP/2 protocol error", reason=reason, identity=self.connection.peer.identity.name)
         self._ready.clear()
         self._flush()
         self._finish()

@@ -15,6 +15,11 @@ class Limits:
     header_timeout: float = 10.0
     stall_timeout: float = 60.0
     drain_timeout: float = 30.0
+    max_resets: int = 1_000
+    resets_per_second: int = 33
+    max_control_frames: int = 1_000
+    control_frames_per_second: int = 500
+    max_continuations: int = 32
 
 
 STREAM_WINDOW = 131_072
@@ -35,14 +40,6 @@ section 8.1 allows it) makes several clients lose the response."""
 DRAIN_PING = b"drained?"
 DRAIN_PATIENCE = 5.0
 """Seconds after which a client that does not answer PING is taken to have read our GOAWAY."""
-
-RESET_BURST, RESETS_PER_SECOND = 1_000, 33
-"""How many streams may be reset on a connection, by either side, before it has to calm down (CVE-2023-44487,
-CVE-2025-8671): nghttp2's figures."""
-
-CONTROL_BURST, CONTROLS_PER_SECOND = 1_000, 500
-"""How many frames that ask for nothing but work (PING, SETTINGS, PRIORITY, empty DATA, unknown ones) are borne with,
-beyond one for each request and each frame of a response."""
 
 SLICE, SMALLEST_SLICE = 16_384, 256
 """Bytes that are parsed at once: a limit that is broken is seen before the rest of the flood is worked off. A

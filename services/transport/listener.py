@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from services.audit import Audit
 from services.transport.admission import Admission
+from services.transport.budget import Allowances
 from services.transport.limits import Limits
 
 if TYPE_CHECKING:
@@ -60,8 +61,13 @@ class Listener:
     requests: int = 0
     handshakes: dict[Handshake, None] = field(default_factory=dict)
     """Those under way, the oldest first."""
+    allowances: Allowances = field(init=False)
+    """How much work for nothing each caller's next connection may ask for."""
     _of_identity: Counter[str] = field(default_factory=Counter)
     _emptied: asyncio.Future[None] | None = None
+
+    def __post_init__(self) -> None:
+        self.allowances = Allowances(self.limits)
 
     def replace(self, before: Handshake | Connection, after: Connection | Linger) -> None:
         """A connection has come to its next part."""

@@ -14,6 +14,7 @@ from cryptography import x509
 
 from tests.support.issuer import SERVER, Issuer
 from tests.support.server import Server
+from tests.support.trust import Client
 from tests.support.wire import Ended
 
 if TYPE_CHECKING:
@@ -150,6 +151,14 @@ def bystander(server: Server) -> Iterator[list[float]]:
 
 
 _tags = itertools.count(1)
+
+
+@pytest.fixture
+def mallory(server: Server, issuer: Issuer, tmp_path: Path) -> Client:
+    """Another identity for each test: who has been told to calm down is borne with less for a while."""
+    name = x509.RFC822Name(f"mallory-{next(_tags)}@example.com")
+    issued = issuer.issue("mallory", san=(name,))
+    return Client(issued.save(tmp_path / "mallory"), issued, server.port)
 
 
 @pytest.fixture

@@ -8,10 +8,11 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
+from hyperframe.frame import ContinuationFrame, ExtensionFrame, PingFrame, PriorityFrame, SettingsFrame
 
 from tests.support.server import eventually
 from tests.support.trust import Client, Trusting, trusting
-from tests.support.wire import Ended, data
+from tests.support.wire import LARGEST_WINDOW, Ended, data, reset, window
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +33,11 @@ def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trusting]:
         "HANDCLASP_HEADER_TIMEOUT": "1",
         "HANDCLASP_STALL_TIMEOUT": "2s",
         "HANDCLASP_KEEP_ALIVE_TIMEOUT": "2",
+        "HANDCLASP_MAX_RESETS": "50",
+        "HANDCLASP_RESETS_PER_SECOND": "1",
+        "HANDCLASP_MAX_CONTROL_FRAMES": "60",
+        "HANDCLASP_CONTROL_FRAMES_PER_SECOND": "1",
+        "HANDCLASP_MAX_CONTINUATIONS": "4",
     }
     with trusting(tmp_path_factory.mktemp("limits"), **limits) as made:
         yield made
@@ -92,13 +98,15 @@ def test_fields(there: Trusting, rose: Client) -> None:
     there.audited("request.refused", status=431, identity=identity(rose))
 
 
-def test_a_large_head(rose: Client) -> None:
+def test_a_large_head(there: Trusting, rose: Client) -> None:
     """HTTP/1.1: 431. HTTP/2: the connection ends, since its compression state is not to be had without the rest."""
     with rose.h1() as line:
         assert line.get(more=f"x: {'y' * 30_000}\r\n").status == 431
     with rose.h2() as wire:
         wire.open(more=[("x", "y" * 12_000)])
         assert wire.goaway_error() == ENHANCE_YOUR_CALM
+    there.audited("request.refused", status=431, identity=identity(rose))
+    there.audited("connection.cut", identity=identity(rose), reason="the request's head is too large")
 
 
 @pytest.mark.parametrize("announced", [True, False])
@@ -129,7 +137,7 @@ def test_a_body_of_just_that_size(rose: Client) -> None:
         assert wire.reply(stream).status == 200
 
 
-def test_streams(rose: Client) -> None:
+def test_streams(there: Trusting, rose: Client) -> None:
     """The sixth at once is refused, unprocessed: safe to send again (RFC 9113 8.7)."""
     with rose.h2() as wire:
         held = [wire.open("/gate?tag=limit") for _ in range(5)]
@@ -138,6 +146,7 @@ def test_streams(rose: Client) -> None:
         with rose.h1() as line:
             assert line.get("/open?tag=limit").status == 200
         assert {wire.reply(stream).status for stream in held} == {200}
+    there.audited("request.refused", status="REFUSED_STREAM", identity=identity(rose))
 
 
 def test_a_slow_head(there: Trusting, rose: Client) -> None:
@@ -199,10 +208,55 @@ def test_all_connections(tmp_path_factory: pytest.TempPathFactory) -> None:
         eventually(room)
 
 
-def test_data_frames_of_nothing(there: Trusting, rose: Client) -> None:
-    """A flood of them is work for nothing (CVE-2019-9518)."""
+def test_resets(there: Trusting, rose: Client) -> None:
+    """`max_resets`, by the client (CVE-2023-44487) or by the server that is made to (CVE-2025-8671)."""
+    with rose.h2() as wire:
+        for number in range(40):
+            head = wire.head("/hold")
+            wire.send(head, reset(head.stream_id) if number % 2 else window(head.stream_id, LARGEST_WINDOW))
+        assert wire.get().status == 200, "forty are borne with"
+        for _ in range(20):
+            head = wire.head("/hold")
+            wire.send(head, reset(head.stream_id))
+        assert wire.goaway_error() == ENHANCE_YOUR_CALM
+    there.audited("connection.cut", identity=identity(rose), reason="streams reset too fast")
+
+
+FRAMES_OF_NO_USE = {
+    "PING": lambda _: PingFrame(0, b"01234567"),
+    "SETTINGS": lambda _: SettingsFrame(0, {3: 100}),
+    "PRIORITY": lambda _: PriorityFrame(1),
+    "unknown": lambda _: ExtensionFrame(0xBB, 0),
+    "empty DATA": data,
+}
+
+
+@pytest.mark.parametrize("kind", FRAMES_OF_NO_USE)
+def test_frames_of_no_use(there: Trusting, rose: Client, kind: str) -> None:
+    """`max_control_frames`: each kind is work for nothing (CVE-2019-9512, 9515, 9518)."""
     with rose.h2() as wire:
         stream = wire.open("/echo", "POST", end=False)
-        wire.shove(data(stream).serialize() * 100, 50)
+        raw = FRAMES_OF_NO_USE[kind](stream).serialize()
+        wire.send_bytes(raw * 40)
+        assert wire.get().status == 200, "forty are borne with"
+        wire.shove(raw * 30, 1)
         assert wire.goaway_error() == ENHANCE_YOUR_CALM
-    there.audited("connection.cut", identity=identity(rose))
+    found = there.audited("connection.cut", identity=identity(rose))
+    assert found[0]["reason"].startswith("too many frames of no use")
+
+
+def test_continuations(there: Trusting, rose: Client) -> None:
+    """`max_continuations` (VU#421644): one head in as many frames is served, in more it is not."""
+    for frames, served in ((4, True), (5, False)):
+        with rose.h2() as wire:
+            head = wire.head("/")
+            block, head.data = head.data, head.data[:1]
+            head.flags.discard("END_HEADERS")
+            pieces = [ContinuationFrame(head.stream_id, block[n : n + 1]) for n in range(1, frames)]
+            last = ContinuationFrame(head.stream_id, block[frames:], flags=["END_HEADERS"])
+            wire.send(head, *pieces, last)
+            if served:
+                assert wire.reply(head.stream_id).status == 200
+            else:
+                assert wire.goaway_error() == ENHANCE_YOUR_CALM
+    there.audited("connection.cut", identity=identity(rose), reason="too many CONTINUATION frames for one head")
