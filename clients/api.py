@@ -103,7 +103,7 @@ def read_whoami(reply: Reply) -> WhoAmI:
         for name in ("emails", "uris", "dns_names"):
             values[name] = tuple(values[name])
         return WhoAmI(**values)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise BadResponse("the server's answer does not say who we are", status=reply.status) from None
 
 

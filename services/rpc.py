@@ -13,7 +13,6 @@ from services.contracts.grpc.reflection.v1alpha.reflection_connect import (
 from services.contracts.handclasp.enrollment.v1.enrollment_connect import EnrollmentServiceASGIApplication
 from services.contracts.handclasp.greeter.v1.greeter_connect import GreeterServiceASGIApplication
 from services.contracts.handclasp.identity.v1.identity_connect import IdentityServiceASGIApplication
-from services.endings import Endings
 from services.enrollment.rpc import MAX_REQUEST, Enroller
 from services.enrollment.service import KEY as ENROLLMENT
 from services.enrollment.service import bind_enrollment
@@ -22,6 +21,7 @@ from services.health.rpc import HealthCheck
 from services.overview import KEY, bind_overview
 from services.reflection.rpc import Reflection, ReflectionAlpha
 from services.reflection.service import Catalogue
+from services.terms import legible, terms
 from services.whoami.rpc import WhoAmI
 
 if TYPE_CHECKING:
@@ -30,11 +30,6 @@ if TYPE_CHECKING:
     from connectrpc.server import ConnectASGIApplication
 
     ASGI = Callable[[Any, Any, Any], Coroutine[Any, Any, None]]
-
-MAX_MESSAGE = 4 * 1024 * 1024
-"""Bytes of one message that is read; beyond, RESOURCE_EXHAUSTED. gRPC's own default."""
-
-_TERMS: dict[str, Any] = {"read_max_bytes": MAX_MESSAGE, "interceptors": (Endings(),)}
 
 _GRPC, _GRPC_WEB = b"application/grpc", b"application/grpc-web"
 
@@ -65,6 +60,7 @@ class WithRPC:
                     state = scope.get("state", {})
                     bind_overview(state.get(KEY))
                     bind_enrollment(state.get(ENROLLMENT))
+                    scope["headers"] = legible(scope["headers"])
                     await service(scope, receive, send)
                 return
         await self._web(scope, receive, send)
@@ -76,13 +72,14 @@ def services() -> dict[str, ASGI]:
     health = HealthCheck([service.type_name for service in catalogued])
     catalogued += [HealthCheck.desc(), Reflection.desc(), ReflectionAlpha.desc()]
     catalogue = Catalogue((service.type_name, service.file) for service in catalogued)
+    usual = terms()
     made: list[ConnectASGIApplication[Any]] = [
-        GreeterServiceASGIApplication(Greeter(), **_TERMS),
-        IdentityServiceASGIApplication(WhoAmI(), **_TERMS),
-        EnrollmentServiceASGIApplication(Enroller(), **_TERMS | {"read_max_bytes": MAX_REQUEST}),
-        HealthASGIApplication(health, **_TERMS),
-        ServerReflectionASGIApplication(Reflection(catalogue), **_TERMS),
-        ServerReflectionAlphaASGIApplication(ReflectionAlpha(catalogue), **_TERMS),
+        GreeterServiceASGIApplication(Greeter(), **usual),
+        IdentityServiceASGIApplication(WhoAmI(), **usual),
+        EnrollmentServiceASGIApplication(Enroller(), **terms(MAX_REQUEST)),
+        HealthASGIApplication(health, **usual),
+        ServerReflectionASGIApplication(Reflection(catalogue), **usual),
+        ServerReflectionAlphaASGIApplication(ReflectionAlpha(catalogue), **usual),
     ]
     return {application.path.removeprefix("/"): application for application in made}
 

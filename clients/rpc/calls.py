@@ -20,6 +20,7 @@ from clients.rpc.errors import of_connect, of_status, raise_for_grpc
 from clients.rpc.framing import LAST, MAX_MESSAGE, Frames, framed
 from clients.rpc.method import I, O
 from clients.tls import HTTPVersion
+from services.contracts.nesting import is_too_deep
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -49,10 +50,12 @@ class Codec(Enum):
         return message.to_binary() if self is Codec.PROTO else message.to_json().encode()
 
     def decode(self, kind: type[O], data: bytes) -> O:
-        """The message in bytes. Raises RPCError."""
+        """The message in bytes. Fields that our contract has not yet are left out. Raises RPCError."""
         try:
-            return kind.from_binary(data) if self is Codec.PROTO else kind.from_json(data.decode())
-        except (ValueError, TypeError) as error:
+            if self is Codec.PROTO:
+                return kind.from_binary(data)
+            return kind.from_json(_shallow(data), ignore_unknown_fields=True)
+        except (ValueError, TypeError, RecursionError) as error:
             raise RPCError(f"the answer is no {kind.__name__}", code="internal") from error
 
 
@@ -314,10 +317,16 @@ async def _read(response: httpx.Response) -> bytes:
     return bytes(data)
 
 
+def _shallow(data: bytes) -> str:
+    if is_too_deep(data):
+        raise ValueError("it is nested too deep")
+    return data.decode()
+
+
 def _json(data: bytes) -> Any:
     try:
         return json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

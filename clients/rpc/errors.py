@@ -67,7 +67,7 @@ def raise_for_connect(reply: Reply) -> None:
         return
     try:
         document = json.loads(reply.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         document = None
     raise of_connect(document, reply.status)
 

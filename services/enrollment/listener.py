@@ -18,8 +18,8 @@ from pki.credential import locate
 from pki.errors import PKIError
 from pki.pem import to_pem
 from services.contracts.handclasp.enrollment.v1.enrollment_connect import BootstrapServiceASGIApplication
-from services.endings import Endings
 from services.enrollment.rpc import MAX_REQUEST, Bootstrap
+from services.terms import legible, terms
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,9 +38,7 @@ class Bootstrapping:
     def __init__(self, enrollment: Enrollment, source: CredentialSource) -> None:
         """Raises PKIError where the credential cannot be presented."""
         self._source = source
-        service = BootstrapServiceASGIApplication(
-            Bootstrap(enrollment), read_max_bytes=MAX_REQUEST, interceptors=(Endings(),)
-        )
+        service = BootstrapServiceASGIApplication(Bootstrap(enrollment), **terms(MAX_REQUEST))
         self.app = _Only(service)
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -78,6 +76,7 @@ class _Only:
         if scope["type"] == "lifespan":
             await _live(receive, send)
         elif scope["type"] == "http" and scope["path"] == f"{self._service.path}/Enroll":
+            scope["headers"] = legible(scope["headers"])
             await self._service(scope, receive, send)
         elif scope["type"] == "http":
             await _take(receive)

@@ -204,6 +204,22 @@ def test_strangers_at_the_door_leave_no_trace(authority: Authority, server: Serv
     issued(post(authority.alice, authority.enroll_port, ENROLL, asked(csr(), token=token), certificate=False))
 
 
+def test_a_stranger_s_brackets_end_nothing(authority: Authority, server: Server) -> None:
+    """JSON that is nested deep, of who has shown no certificate: refused, and the same process enrolls the next one."""
+    assert server.port
+    context = ssl.create_default_context(cafile=str(authority.alice / "ca.crt"))
+    url = f"https://localhost:{authority.enroll_port}{ENROLL}"
+    with httpx.Client(verify=context, trust_env=False) as client:
+        for body in (b"[" * 60_000, b'{"token": ' + b"[" * 50_000, b'{"csr": ' + b'{"csr": ' * 7_000):
+            reply = client.post(url, content=body, headers={"content-type": "application/json"})
+            assert reply.json()["code"] == "invalid_argument"
+        named = {"content-type": "application/json", "x-name": b"J\xf6rg"}
+        reply = client.post(url, content=b"{}", headers=named)  # type: ignore[arg-type]
+        assert "no certificate signing request" in reply.json()["message"]
+    token = authority.token("erin")
+    issued(post(authority.alice, authority.enroll_port, ENROLL, asked(csr(), token=token), certificate=False))
+
+
 def test_the_chain_goes_up_to_the_anchor(authority: Authority, server: Server) -> None:
     """So that who knows its fingerprint alone can pin the server."""
     assert server.port

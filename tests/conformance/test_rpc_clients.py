@@ -440,6 +440,29 @@ def test_answers_that_make_no_sense(there: Trusting, client: Client, answer: dic
         assert len(str(caught.value)) < 1200
 
 
+@pytest.mark.parametrize(
+    "body", [b'{"message": ' + b"[" * 16_000, b"[" * 16_000, b'{"message": 1}', b'{"message": "\xff"}', b"{"]
+)
+def test_json_that_makes_no_sense(there: Trusting, client: Client, body: bytes) -> None:
+    """By Connect, in answers and in errors; what our contract does not have yet is passed over."""
+
+    def by(status: int, body: bytes) -> str:
+        async def main(port: int) -> str:
+            async with http2.AsyncClient(f"https://localhost:{port}", client.folder) as session:
+                words = {"protocol": Protocol.CONNECT, "codec": Codec.JSON, "timeout": 20}
+                return (await session.unary(RENEW_LIKE, SayHelloRequest(), **words)).message
+
+        says = {"status": status, "kind": "application/json", "body": body}
+        with scripted(there.credential, lambda c, s: c.answer(s, **says)) as (port, _):
+            return asyncio.run(main(port))
+
+    for status, code in ((200, "internal"), (500, "unknown")):
+        with pytest.raises(RPCError) as caught:
+            by(status, body)
+        assert caught.value.code == code
+    assert by(200, b'{"message": "Hi", "since": [{}]}') == "Hi"
+
+
 def test_methods_are_read_from_the_contract() -> None:
     assert SAY_HELLO.repeatable
     assert not RENEW.repeatable
