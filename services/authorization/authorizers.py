@@ -13,6 +13,12 @@ import re
 from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import urlsplit
 
+from cryptography import x509
+
+from pki.errors import IdentityError, InvalidName
+from pki.identity import check_dns_name, check_email, check_uri
+from pki.names import parse_dns_name
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -129,30 +135,45 @@ def _with_wider(key: str) -> Iterator[str]:
 
 def _email(name: str) -> str:
     local, at, domain = name.rpartition("@")
-    if not at or not local or not domain or "*" in domain or ("*" in local and local != "*"):
+    if local == "*":
+        return f"*@{_domain(domain, f'email:{name}')}"
+    if not at or "*" in name:
         raise PatternError(f"email:{name} is no pattern: write name@example.com or *@example.com")
-    return f"{local}@{domain.lower()}"
+    return _checked(check_email, f"{local}@{_domain(domain, f'email:{name}')}")
 
 
 def _dns(name: str) -> str:
     rest = name.removeprefix("*.")
-    if "*" in rest or not all(rest.split(".")):
+    if "*" in rest:
         raise PatternError(f"dns:{name} is no pattern: write name.example.com or *.example.com")
-    return name.lower()
+    return name[: len(name) - len(rest)] + _domain(rest, f"dns:{name}")
 
 
 def _uri(name: str) -> str:
     whole = name.removesuffix("/*")
-    parts = urlsplit(whole)
-    if not parts.scheme or "*" in whole or (whole != name and not parts.netloc):
+    if "*" in whole or (whole != name and not urlsplit(whole).netloc):
         raise PatternError(f"uri:{name} is no pattern: write a whole URI, or spiffe://example.com/ops/*")
-    if parts.scheme.lower() == "spiffe" and (parts.query or parts.fragment or not parts.netloc):
-        raise PatternError(f"uri:{name} is no SPIFFE ID: it has a trust domain and a path, and nothing else")
     # Scheme and host are compared in lower case (RFC 3986 section 6.2.2.1), as identities have them.
-    if not parts.netloc:
-        return parts.scheme.lower() + whole[len(parts.scheme) :]
-    beginning = len(parts.scheme) + 3 + len(parts.netloc)
-    return whole[:beginning].lower() + whole[beginning:] + name[len(whole) :]
+    return _checked(check_uri, whole) + name[len(whole) :]
+
+
+def _domain(domain: str, pattern: str) -> str:
+    """As certificates have it: lower-case A-labels (RFC 9598 section 3)."""
+    try:
+        plain = domain if domain.isascii() else parse_dns_name(domain)
+    except InvalidName as error:
+        raise PatternError(f"{pattern} is no pattern: {error}") from None
+    if not domain or plain.startswith("*."):
+        raise PatternError(f"{pattern} is no pattern: it has no domain")
+    return _checked(check_dns_name, plain)
+
+
+def _checked(check: Callable[[str], str], name: str) -> str:
+    """As `Identity` reads it from a certificate; a name that none would hold can never match."""
+    try:
+        return check(name)
+    except IdentityError as error:
+        raise PatternError(f"{name!r} can never match: {error}") from None
 
 
 def _fingerprint(name: str) -> str:
@@ -163,9 +184,12 @@ def _fingerprint(name: str) -> str:
 
 
 def _issuer(name: str) -> str:
-    if "*" in name:
-        raise PatternError(f"issuer:{name} is no pattern: write the whole name, as in CN=Example CA")
-    return name
+    try:
+        return x509.Name.from_rfc4514_string(name).rfc4514_string()
+    except ValueError:  # also for attributes that have no short name: those are compared as they are written
+        if "=" not in name or "*" in name:
+            raise PatternError(f"issuer:{name} is no pattern: write the whole name, as in CN=Example CA") from None
+        return name
 
 
 _READERS: dict[str, Callable[[str], str]] = {

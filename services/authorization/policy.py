@@ -38,6 +38,10 @@ _PROTOCOLS: frozenset[Protocol] = frozenset(get_args(Protocol))
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY"})
 
 
+_MOST_TOLD = 3
+"""Rules that are named, of those behind which another one never matches."""
+
+
 class PolicyError(UsageError):
     """The policy cannot be used; the message names file and line."""
 
@@ -61,14 +65,22 @@ class Rule:
         """Whether it is about this method. The handshake of a WebSocket is a GET."""
         return protocol in self.protocols and (self.methods is None or method in self.methods)
 
-    def leaves_nothing_to(self, later: Rule) -> bool:
-        """Whether no request reaches the later rule, because all of them meet this one."""
+    def covers(self, later: Rule, key: str, method: str | None, protocol: Protocol) -> bool:
+        """Whether no request of this kind reaches the later rule; None stands for a method that no rule names."""
         return (
-            is_under(later.path, self.path)
-            and (self.methods is None or (later.methods is not None and later.methods <= self.methods))
-            and later.protocols <= self.protocols
-            and all(any(covers(wider, key) for wider in self.keys) for key in later.keys)
+            protocol in self.protocols
+            and (self.methods is None or method in self.methods)
+            and any(covers(wider, key) for wider in self.keys)
+            and is_under(later.path, self.path)
         )
+
+    def kinds(self) -> Iterator[tuple[str, str | None, Protocol]]:
+        """Every kind of request that it is about: a key, a method, a protocol."""
+        for key in self.keys:
+            for protocol in self.protocols:
+                for method in ("GET",) if protocol == "websocket" else self.methods or (None,):
+                    if self.methods is None or method in self.methods:
+                        yield key, method, protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +89,14 @@ class Decision:
 
     allowed: bool
     rule: Rule | None = None
+    ambiguous: bool = False
+    """The path can be read in more ways than are looked at."""
 
     @property
     def reason(self) -> str:
         """For logs: no word of it comes from the caller."""
+        if self.ambiguous:
+            return "the path can be read in too many ways"
         if self.rule is None:
             return "no rule matches"
         return f"rule {self.rule.number} (line {self.rule.line}) {'allows' if self.allowed else 'denies'} it"
@@ -100,13 +116,12 @@ class _Node:
 class Policy:
     """All rules, indexed by path and by whom they mean: what a request costs does not grow with their number."""
 
-    def __init__(self, rules: Sequence[Rule], never_matches: Callable[[Rule, Rule], PolicyError]) -> None:
+    def __init__(self, rules: Sequence[Rule], never_matches: Callable[[Rule, Sequence[Rule]], PolicyError]) -> None:
         self.rules = tuple(rules)
         self._root = _Node()
         for rule in self.rules:
-            for earlier in self._before(rule):
-                if earlier.leaves_nothing_to(rule):
-                    raise never_matches(rule, earlier)
+            if earlier := self._leaving_nothing_to(rule):
+                raise never_matches(rule, earlier)
             self._put(rule)
         # A caller asks the same again and again. Bounded: paths are the caller's to choose.
         self._keys = lru_cache(maxsize=4096)(keys_of)
@@ -116,12 +131,15 @@ class Policy:
     def load(cls, path: Path) -> Policy:
         """Read a policy file. Raises PolicyError, naming file and line, for whatever is wrong with any part of it."""
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_bytes().decode("utf-8").replace("\r\n", "\n")
             given = tomllib.loads(text)
         except OSError as error:
             raise PolicyError(f"the policy {path} cannot be read: {error.strerror}") from error
-        except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise PolicyError(f"the policy {path} is not TOML: {error}") from error
+        except UnicodeDecodeError as error:
+            line = error.object.count(b"\n", 0, error.start) + 1
+            raise PolicyError(f"{path}:{line}: it is not TOML: not UTF-8") from error
+        except tomllib.TOMLDecodeError as error:
+            raise PolicyError(_not_toml(path, str(error), text)) from error
         lines = _Lines(path, text)
         for key in given:
             if key != "rule":
@@ -142,7 +160,7 @@ class Policy:
         A path that can be read in several ways has to be allowed in each of them.
         """
         keys = self._keys(identity)
-        decision = Decision(allowed=False)
+        decision = Decision(allowed=False, ambiguous=True)
         for segments in self._readings(target):
             found = self._first(segments, keys, method, protocol)
             decision = Decision(found is not None and found.allows, found)
@@ -158,13 +176,24 @@ class Policy:
         for key in rule.keys:
             (node.under if subtree else node.here)[key].append(rule)
 
-    def _before(self, rule: Rule) -> Iterator[Rule]:
-        """The rules there are by now that may leave nothing to this one: few, however many there are in all."""
-        wider = wider_keys(next(iter(rule.keys)))
+    def _leaving_nothing_to(self, rule: Rule) -> list[Rule]:
+        """The rules so far that meet every request of this one, together; none, where some request reaches it."""
+        found: dict[int, Rule] = {}
+        for key, method, protocol in rule.kinds():
+            meeting = [earlier for earlier in self._before(rule, key) if earlier.covers(rule, key, method, protocol)]
+            if not meeting:
+                return []
+            first = min(meeting, key=lambda earlier: (earlier.number not in found, earlier.number))
+            found[first.number] = first
+        return [found[number] for number in sorted(found)]
+
+    def _before(self, rule: Rule, key: str) -> Iterator[Rule]:
+        """The rules there are by now that may meet this one's key: few, however many there are in all."""
+        wider = wider_keys(key)
         segments = rule.path[:-1] if rule.path and rule.path[-1] == "*" else rule.path
         for found in self._meeting(segments):
-            for key in wider & found.keys():
-                yield from found[key]
+            for each in wider & found.keys():
+                yield from found[each]
 
     def _first(self, segments: Segments, keys: frozenset[str], method: str, protocol: Protocol) -> Rule | None:
         best: Rule | None = None
@@ -190,6 +219,14 @@ class Policy:
             yield node.here
 
 
+def _not_toml(path: Path, said: str, text: str) -> str:
+    """What is wrong, behind the line where it is: the reader of TOML says it at the end, in words."""
+    why, _, where = said.partition(" (at ")
+    found = re.match(r"line (\d+), (column \d+)", where)
+    line, column = (found[1], f" ({found[2]})") if found else (len(text.splitlines()) or 1, "")
+    return f"{path}:{line}: it is not TOML: {why[:1].lower()}{why[1:]}{column}"
+
+
 class _Table(BaseModel):
     """A `[[rule]]` table as it may be written."""
 
@@ -209,7 +246,9 @@ class _Lines:
     def __init__(self, path: Path, text: str) -> None:
         self.path = path
         self._text = text.splitlines()
-        self.rules = [at for at, line in enumerate(self._text, 1) if re.match(r"\s*\[\[\s*rule\s*\]\]", line)]
+        self.rules = [
+            at for at, line in enumerate(self._text, 1) if re.match(r"""\s*\[\[\s*["']?rule["']?\s*\]\]""", line)
+        ]
 
     def at(self, line: int) -> str:
         return f"{self.path}:{line}"
@@ -306,12 +345,13 @@ def _methods(table: _Table, wrong: Any) -> tuple[frozenset[str] | None, frozense
     return frozenset(table.methods), protocols
 
 
-def _never_matches(rule: Rule, earlier: Rule, lines: _Lines) -> PolicyError:
-    same = (earlier.path, earlier.methods, earlier.protocols, earlier.keys) == (
-        rule.path,
-        rule.methods,
-        rule.protocols,
-        rule.keys,
+def _never_matches(rule: Rule, earlier: Sequence[Rule], lines: _Lines) -> PolicyError:
+    same = len(earlier) == 1 and all(
+        (other.path, other.methods, other.protocols, other.keys) == (rule.path, rule.methods, rule.protocols, rule.keys)
+        for other in earlier
     )
     why = "it is the same as" if same else "it can never match, behind"
-    return PolicyError(f"{lines.at(rule.line)}: rule {rule.number}: {why} rule {earlier.number} (line {earlier.line})")
+    others = " and ".join(f"rule {other.number} (line {other.line})" for other in earlier[:_MOST_TOLD])
+    if len(earlier) > _MOST_TOLD:
+        others += f" and {len(earlier) - _MOST_TOLD} more"
+    return PolicyError(f"{lines.at(rule.line)}: rule {rule.number}: {why} {others}")

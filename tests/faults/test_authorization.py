@@ -36,7 +36,9 @@ allow = ["email:ops@example.com"]
 SPELLINGS = [
     "/method", "//method", "/method/", "/./method", "/x/../method", "/%6dethod", "/%6Dethod", "/x/%2e%2e/method",
     "/x/%2E%2e/method", "/x%2f..%2fmethod", "/method?x=/", "/../method", "/method%2f", "/%2fmethod", "/%2e/method",
-    "/method/..;/", "/method/../", "/%2e%2e/method/x",
+    "/method/..;/", "/method/../", "/%2e%2e/method/x", "/#/../method", "/method#x", "/method;x=1", "/x/..;/method",
+    "/%5cmethod", "/x%5c..%5cmethod", "/\\method", "/%256dethod", "/x/..%252fmethod", "/method%00", "/method%0a",
+    "/%ef%bc%8fmethod", "/%c0%afmethod", "/method%20", "/%E2%80%A5/method", "*",
 ]  # fmt: skip
 """All of them are answered 403 to who may ask for `/` alone, or by a 400 before that; never by the application."""
 
@@ -83,6 +85,51 @@ def test_no_spelling_slips_past_a_rule(eve: Client, over: str, spelling: str) ->
     """Eve may ask for `/` alone."""
     with getattr(eve, over)() as line:
         assert line.get(spelling).status in (400, 403)
+
+
+@pytest.mark.parametrize("over", ["h1", "h2"])
+def test_no_spelling_opens_a_websocket(eve: Client, over: str) -> None:
+    """Nor the other kind of request."""
+    for path in ("//ws-echo", "/ws-echo/", "/%77s-echo", "/x/../ws-echo", "/ws-echo%0a", "/ws-echo;x", "/#/../ws-echo"):
+        with WebSocket(eve, over, path) as websocket:  # type: ignore[arg-type]
+            assert websocket.answer().status == 403, path
+
+
+OPEN = """
+[[rule]]
+path = "/admin/*"
+deny = ["*"]
+
+[[rule]]
+path = "/*"
+allow = ["*"]
+"""
+
+
+@pytest.mark.parametrize("over", ["h1", "h2"])
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "/admin", "//admin", "/./admin", "/x/../admin", "/%61dmin", "/admin/", "/admin%0a", "/admin%0A", "/admin/%0a",
+        "/admin;x", "/;/admin", "/x/..;/admin", "/admin%00", "/%5cadmin", "/x%5C..%5Cadmin", "/%2561dmin",
+        "/%252e/admin",
+        "/x/..%2fadmin", "/x/..%252Fadmin", "/#/../admin", "/%ef%bc%8fadmin", "/%ef%bd%81dmin",
+    ],
+)  # fmt: skip
+def test_a_route_that_is_closed_is_closed_by_every_name(starlette: Trusting, spelling: str, over: str) -> None:
+    """Behind a rule that lets everybody in elsewhere: Starlette's routes answer to `/admin` and to `/admin%0a`."""
+    with getattr(starlette.client("eve"), over)() as line:
+        assert line.get(spelling).status == 403
+        assert line.get("/elsewhere").status == 404
+
+
+@pytest.fixture(scope="module")
+def starlette(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trusting]:
+    folder = tmp_path_factory.mktemp("starlette")
+    (folder / "policy.toml").write_text(OPEN)
+    app = "docs.adopt.starlette_app:app"
+    with trusting(folder, "--policy", str(folder / "policy.toml"), app=app) as made:
+        yield made
 
 
 def test_absolute_form_and_two_hosts(ops: Client, eve: Client) -> None:

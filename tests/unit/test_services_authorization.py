@@ -82,7 +82,9 @@ def test_each_name_counts() -> None:
     [
         "alice@example.com", "email:", "email:alice", "email:@example.com", "email:a*@example.com", "email:*@*.com",
         "dns:*", "dns:a.*.com", "dns:..", "uri:nothing", "uri:spiffe:///x", "uri:spiffe://x/y?z", "uri:spiffe://*/x",
-        "uri:urn:x/*", "sha256:12", "sha256:" + "g" * 64, "issuer:*", "name:x", "email: a@x.io", "dns:a\u202eb.io",
+        "uri:urn:x/*", "uri:spiffe://x/a b", "uri:spiffe://x/../y", "uri:spiffe://x/ops/", "uri:spiffe://x:1/*",
+        "email:a b@x.io", "email:\u00fc@x.io", "email:*@-x.io", "email:*x@x.io", "dns:a b", "dns:-x.io",
+        "issuer:Test CA", "sha256:12", "sha256:" + "g" * 64, "issuer:*", "name:x", "email: a@x.io", "dns:a\u202eb.io",
         "**",
     ],
 )  # fmt: skip
@@ -90,6 +92,13 @@ def test_patterns_that_cannot_be_meant(pattern: str) -> None:
     """Each is refused."""
     with pytest.raises(PatternError):
         key_of(pattern)
+
+
+def test_a_domain_is_written_either_way() -> None:
+    """In letters or as certificates have it."""
+    assert key_of("email:*@B\u00fccher.example") == key_of("email:*@xn--bcher-kva.example")
+    assert allow_dns("*.b\u00fccher.example")(who("a.xn--bcher-kva.example"))
+    assert allow_uri("https://User@EXAMPLE.com/a/*")(who("https://User@example.com/a/b"))
 
 
 def test_what_covers_what() -> None:
@@ -110,6 +119,11 @@ def test_what_covers_what() -> None:
         b"/admin/./users", b"/x/../admin/users", b"/admin/x/../users", b"/../admin/users", b"/%61dmin/users",
         b"/%61%64min/users", b"/admin%2fusers", b"/admin%2Fusers", b"/%2e/admin/users", b"/x/%2e%2e/admin/users",
         b"/x/%2E%2E/admin/users", b"/x%2f..%2fadmin/users", b"/admin/users?x=/public", b"/admin/users#/public",
+        b"/admin;x=1/users;y", b"/x/..;/admin/users", b"/admin%3bx/users", b"/%2561dmin/users",
+        b"/x/%252e%252e/admin/users", b"/x/..%252fadmin/users", b"/%25252561dmin/users", b"/admin\\users",
+        b"/x%5c..%5cadmin%5cusers", b"/admin/users%00", b"/admin/users%00.html", b"/admin/users%0a",
+        b"/admin%ef%bc%8fusers", b"/%ef%bd%81dmin/users", b"/#/../admin/users", b"/x#/../admin/users",
+        b"/x/%2e%2e;a/admin%5cusers%00%0a", b"/admin%253b%255c/users",
         b"https://localhost:8443/admin/users", b"https://evil/admin//users?x", b"http://x/%61dmin/users",
     ],
 )  # fmt: skip
@@ -123,6 +137,17 @@ def test_a_path_in_normal_form_is_read_in_one_way() -> None:
     for target, segments in ((b"/", ()), (b"/a", ("a",)), (b"/a/b-c/d.e", ("a", "b-c", "d.e")), (b"*", ("*",))):
         assert readings(target) == (segments,)
     assert readings("/caf\u00e9".encode()) == (("caf\u00e9",),)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [b"/%25;a%5c%00%2525%25;b%252f%5c%e2%84%a0%0a", b"/" + b"%25" * 5_000 + b"25" * 5_000, b"/;" * 20_000 + b"%5c"],
+)
+def test_what_has_too_many_meanings_has_none(policy: Policy, target: bytes) -> None:
+    """A path that is made for it costs no more than others, and is nobody's."""
+    assert readings(target) == ()
+    decision = policy.decide(ALICE, "GET", target)
+    assert (decision.allowed, decision.reason) == (False, "the path can be read in too many ways")
 
 
 @given(st.binary(max_size=60))
@@ -204,6 +229,12 @@ def loaded(tmp_path: Path) -> Policy:
         ("x.io", "GET", "/admin%2f..%2fpub/a", "http", None),
         ("x.io", "GET", "/pub/x%2f..%2f..%2fadmin", "http", None),
         ("mallory@example.com", "GET", "//admin/", "http", -2),
+        ("x.io", "GET", "/pub/x#/../../admin", "http", None),
+        ("x.io", "GET", "/pub/..;/admin", "http", None),
+        ("x.io", "GET", "/pub/..%5cadmin", "http", None),
+        ("x.io", "GET", "/pub/%252e%252e/admin", "http", None),
+        ("x.io", "GET", "/healthz%0a", "http", None),
+        ("x.io", "GET", "/pub/a;x=1%20100%25", "http", 7),
         ("mallory@example.com", "GET", "/%41dmin", "http", None),
         ("mallory@example.com", "GET", "/%61dmin/./x", "http", -2),
     ],
@@ -251,6 +282,31 @@ RULE = '[[rule]]\npath = "/a"\nallow = ["*"]\n'
             '[[rule]]\npath = "/a"\nwebsocket = true\nmethods = ["POST"]\nallow = ["*"]\n',
             "4: rule 1: a WebSocket begins",
         ),
+        ("a = 1\n[[rule]\n", "2: it is not TOML: "),
+        ('[[rule]]\npath = "/a"\nallow = ["*"', "3: it is not TOML: unclosed array"),
+        ('[["rule"]]\npath = "/a"\nallow = ["*"]\nroles = 1\n', "4: rule 1: 'roles' is not known"),
+        (
+            (
+                '[[rule]]\npath = "/*"\nallow = ["email:a@x.io"]\n[[rule]]\npath = "/a"\ndeny = ["dns:x.io"]\n'
+                '[[rule]]\npath = "/a"\nallow = ["dns:x.io", "email:a@x.io"]\n'
+            ),
+            "7: rule 3: it can never match, behind rule 1 (line 1) and rule 2 (line 4)",
+        ),
+        (
+            (
+                '[[rule]]\npath = "/a"\nmethods = ["GET"]\nallow = ["*"]\n'
+                '[[rule]]\npath = "/a"\nmethods = ["POST"]\nallow = ["*"]\n'
+                '[[rule]]\npath = "/a"\nmethods = ["GET", "POST"]\nallow = ["*"]\n'
+            ),
+            "9: rule 3: it can never match, behind rule 1 (line 1) and rule 2 (line 5)",
+        ),
+        (
+            (
+                '[[rule]]\npath = "/a"\nmethods = ["GET"]\nallow = ["*"]\n'
+                '[[rule]]\npath = "/a"\nwebsocket = true\nallow = ["*"]\n'
+            ),
+            "5: rule 2: it can never match, behind rule 1 (line 1)",
+        ),
         (RULE + RULE, "4: rule 2: it is the same as rule 1 (line 1)"),
         ('[[rule]]\npath = "/*"\nallow = ["*"]\n' + RULE, "4: rule 2: it can never match, behind rule 1"),
         (
@@ -268,6 +324,21 @@ def test_a_policy_that_is_not_sound(tmp_path: Path, text: str, said: str) -> Non
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
     assert str(tmp_path / "policy.toml") in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        # Each looks as if nothing were left to the last rule, and something is.
+        '[[rule]]\npath = "/a"\nmethods = ["GET"]\nallow = ["*"]\n[[rule]]\npath = "/a"\nallow = ["*"]\n',
+        '[[rule]]\npath = "/a"\nwebsocket = false\nallow = ["*"]\n[[rule]]\npath = "/a"\nallow = ["*"]\n',
+        '[[rule]]\npath = "/a"\nallow = ["*"]\n[[rule]]\npath = "/a/*"\nallow = ["*"]\n',
+        '[[rule]]\npath = "/*"\nallow = ["dns:x.io"]\n[[rule]]\npath = "/a"\nallow = ["dns:x.io", "dns:y.io"]\n',
+    ],
+)
+def test_a_rule_that_is_left_something_is_a_rule(tmp_path: Path, text: str) -> None:
+    (tmp_path / "policy.toml").write_text(text)
+    assert len(Policy.load(tmp_path / "policy.toml").rules) == 2
 
 
 def test_a_policy_that_is_not_there(tmp_path: Path) -> None:
