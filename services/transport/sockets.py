@@ -44,17 +44,13 @@ def listen(address: Address) -> list[socket.socket]:
     Raises:
         BindError: the host is unknown, the port is taken or not ours to take.
     """
-    try:
-        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except OSError as error:
-        raise BindError(f"cannot listen on {address}: the host is not known ({error.strerror})") from None
-    targets = list(dict.fromkeys((family, target[0]) for family, _, _, _, target in found))
+    targets = _targets(address)
     for last_try in (False, False, False, True):
         sockets: list[socket.socket] = []
         port = address.port
         try:
             for family, host in targets:
-                sock = _bind(family, str(host), port)
+                sock = _bind(family, host, port)
                 if sock is not None:
                     sockets.append(sock)
                     port = sock.getsockname()[1]
@@ -68,6 +64,17 @@ def listen(address: Address) -> list[socket.socket]:
             if sockets:
                 return sockets
     raise BindError(f"cannot listen on {address}: this machine has none of its addresses")
+
+
+def _targets(address: Address) -> list[tuple[int, str]]:
+    """The families and addresses of the host. `localhost` is both loopbacks, whatever /etc/hosts has (RFC 6761 6.3)."""
+    if address.host.lower() == "localhost":
+        return [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
+    try:
+        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise BindError(f"cannot listen on {address}: the host is not known ({error.strerror})") from None
+    return list(dict.fromkeys((family, str(target[0])) for family, _, _, _, target in found))
 
 
 def _bind(family: int, host: str, port: int) -> socket.socket | None:

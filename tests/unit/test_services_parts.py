@@ -156,15 +156,24 @@ def test_an_address_that_is_none_is_an_error(text: str) -> None:
         Address.parse(text)
 
 
-def test_a_name_is_listened_on_at_all_its_addresses_with_one_port() -> None:
-    """`localhost:0` is one port for IPv4 and IPv6, where the machine has both."""
-    sockets = listen(Address("localhost", 0))
+@pytest.mark.parametrize("name", ["localhost", "LOCALHOST"])
+def test_localhost_is_both_loopbacks_with_one_port(name: str) -> None:
+    """`localhost:0` is one port for IPv4 and IPv6, though /etc/hosts may have the one alone."""
+    sockets = listen(Address(name, 0))
     try:
         assert len({sock.getsockname()[1] for sock in sockets}) == 1
-        assert socket.AF_INET in {sock.family for sock in sockets}
+        assert {sock.getsockname()[0] for sock in sockets} == ({"127.0.0.1", "::1"} if _ipv6() else {"127.0.0.1"})
     finally:
         for sock in sockets:
             sock.close()
+
+
+def _ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
 
 
 def test_a_port_that_is_taken_is_said_to_be() -> None:
