@@ -31,9 +31,6 @@ if TYPE_CHECKING:
 
     from pki.lifecycle import Lifecycle
 
-SOON = 2.0
-"""Seconds within which a changed credential is presented."""
-
 
 def greet(server: Server) -> None:
     with http2.Client(f"https://localhost:{server.port}", server.client) as client:
@@ -154,7 +151,7 @@ def test_a_rotated_credential_is_taken_up(start: Callable[..., Server], lifecycl
         assert presented(server) == before
         rotate(lifecycle, folder)
         assert serial(folder) != before
-        eventually(lambda: presented(server) == serial(folder), SOON)
+        eventually(lambda: presented(server) == serial(folder))
         assert client.greet()
     assert len(server.logged("reloaded")) == 1
 
@@ -170,7 +167,7 @@ def test_overwritten_files_are_taken_up(
     time.sleep(0.6)
     assert presented(server) != serial(folder)
     shutil.copy(folder / "tls.key", plain / "tls.key")
-    eventually(lambda: presented(server) == serial(folder), SOON)
+    eventually(lambda: presented(server) == serial(folder))
 
 
 def test_a_swapped_kubernetes_volume_is_taken_up(
@@ -195,7 +192,7 @@ def test_a_swapped_kubernetes_volume_is_taken_up(
     rotate(lifecycle, folder)
     write("..2026_11_23_11_00_00.2")
     shutil.rmtree(volume / "..2026_11_23_10_00_00.1")
-    eventually(lambda: presented(server) == serial(folder), SOON)
+    eventually(lambda: presented(server) == serial(folder))
 
 
 def test_a_broken_candidate_changes_nothing(
@@ -233,4 +230,4 @@ def test_a_broken_candidate_changes_nothing(
     rotate(lifecycle, folder)
     for name in ("tls.crt", "tls.key"):
         shutil.copy(folder / name, plain / name)
-    eventually(lambda: presented(server) == serial(folder), SOON)
+    eventually(lambda: presented(server) == serial(folder))

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from typing import Any
+
+LONG = 60
+"""Seconds: longer than any test waits."""
+
+
+def _say(words: str) -> None:
+    print(words, file=sys.stderr, flush=True)
 
 
 async def _lifespan(receive: Any, send: Any, last: float = 0.0) -> None:
     while True:
         message = await receive()
         if message["type"] == "lifespan.shutdown":
+            _say("shutdown begun")
             await asyncio.sleep(last)
         await send({"type": f"{message['type']}.complete"})
         if message["type"] == "lifespan.shutdown":
@@ -20,21 +29,24 @@ async def _lifespan(receive: Any, send: Any, last: float = 0.0) -> None:
 async def hold(scope: Any, receive: Any, send: Any) -> None:
     if scope["type"] == "lifespan":
         return await _lifespan(receive, send)
-    await asyncio.sleep(20)
+    _say("request begun")
+    await asyncio.sleep(LONG)
     return None
 
 
 async def in_a_thread(scope: Any, receive: Any, send: Any) -> None:
     if scope["type"] == "lifespan":
         return await _lifespan(receive, send)
-    await asyncio.get_running_loop().run_in_executor(None, time.sleep, 20)
+    _say("request begun")
+    await asyncio.get_running_loop().run_in_executor(None, time.sleep, LONG)
     return None
 
 
 async def stubborn(scope: Any, receive: Any, send: Any) -> None:
     if scope["type"] == "lifespan":
         return await _lifespan(receive, send)
-    until = time.monotonic() + 20
+    _say("request begun")
+    until = time.monotonic() + LONG
     while time.monotonic() < until:
         try:
             await asyncio.sleep(1)
@@ -45,6 +57,5 @@ async def stubborn(scope: Any, receive: Any, send: Any) -> None:
 
 async def slow_lifespan(scope: Any, receive: Any, send: Any) -> None:
     if scope["type"] == "lifespan":
-        return await _lifespan(receive, send, last=20)
-    await asyncio.sleep(20)
-    return None
+        return await _lifespan(receive, send, last=LONG)
+    raise AssertionError("nobody asks this one")

@@ -61,7 +61,7 @@ class Stranger:
             except OSError:
                 return
             with line, contextlib.suppress(OSError):
-                line.settimeout(5)
+                line.settimeout(30)
                 if self._context is None:
                     self._answer(line)
                     continue
@@ -106,7 +106,7 @@ def stranger(credentials: Path, tmp_path: Path, issuer: Issuer) -> Iterator[Call
         server.close()
 
 
-def failure(which: str, port: int, folder: Path, *, host: str = "localhost", timeout: float = 5.0) -> ClientError:
+def failure(which: str, port: int, folder: Path, *, host: str = "localhost", timeout: float = 30.0) -> ClientError:
     """What the client raises, the same from the synchronous and the asynchronous one."""
     module: Any = CLIENTS[which]
     url = f"https://{host}:{port}"

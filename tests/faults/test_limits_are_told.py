@@ -12,7 +12,7 @@ from hyperframe.frame import ContinuationFrame, ExtensionFrame, PingFrame, Prior
 
 from tests.support.server import eventually
 from tests.support.trust import Client, Trusting, trusting
-from tests.support.wire import LARGEST_WINDOW, Ended, data, reset, window
+from tests.support.wire import LARGEST_WINDOW, PATIENCE, Ended, data, reset, window
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,7 +82,7 @@ def test_half_open_handshakes_make_room(there: Trusting, rose: Client) -> None:
         idle = [stack.enter_context(socket.create_connection(("127.0.0.1", there.server.port))) for _ in range(60)]
         with rose.h2() as wire:
             assert wire.get().status == 200
-        idle[0].settimeout(3)
+        idle[0].settimeout(PATIENCE)
         assert idle[0].recv(1) == b""
     there.audited("handshake.refused", reason="it was the slowest of too many handshakes")
 

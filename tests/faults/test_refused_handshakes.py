@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from tests.support.issuer import ALICE, SERVER, Issued, Issuer, client_context
+from tests.support.wire import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,7 +74,7 @@ def told(port: int, context: ssl.SSLContext, request: bytes = b"GET / HTTP/1.1\r
     """
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     tls = context.wrap_bio(incoming, outgoing, server_hostname="localhost")
-    with socket.create_connection(("127.0.0.1", port), 5) as sock:
+    with socket.create_connection(("127.0.0.1", port), PATIENCE) as sock:
 
         def receive() -> None:
             got = sock.recv(65_536)
@@ -194,7 +195,7 @@ def test_bad_offer(limits: dict, alert: str, reason: str, server: Server, creden
 def test_plain_http(server: Server, method: str) -> None:
     """Who speaks HTTP without TLS is answered in HTTP without TLS."""
     after = server.log_end()
-    with socket.create_connection(("127.0.0.1", server.port), 5) as sock:
+    with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as sock:
         sock.sendall(f"{method} / HTTP/1.1\r\nhost: localhost\r\n\r\n".encode())
         answer = b""
         while got := sock.recv(65_536):
@@ -215,7 +216,7 @@ def test_plain_http(server: Server, method: str) -> None:
 def test_garbage(server: Server, garbage: bytes) -> None:
     """Noise ends the connection, in order and in one line."""
     after = server.log_end()
-    with socket.create_connection(("127.0.0.1", server.port), 5) as sock:
+    with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as sock:
         sock.sendall(garbage)
         while sock.recv(65_536):  # perhaps an alert; never a reset
             pass
@@ -235,21 +236,21 @@ def test_silence(server: Server, credentials: Path) -> None:
     hello = client_hello(credentials)
     after = server.log_end()
     started = time.monotonic()
-    silent = [socket.create_connection(("127.0.0.1", server.port), 5) for _ in range(4)]
+    silent = [socket.create_connection(("127.0.0.1", server.port), PATIENCE) for _ in range(4)]
     for sock, said in zip(silent, [b"", hello[:1], hello[: len(hello) // 2], hello], strict=True):
         sock.sendall(said)
     for sock in silent:
-        sock.settimeout(5)
+        sock.settimeout(PATIENCE)
         try:
             while sock.recv(65_536):
                 pass
         except ConnectionResetError:
             pass
-        assert 0.8 < time.monotonic() - started < 5
+        assert 2.8 < time.monotonic() - started < PATIENCE
         sock.close()
     lines = server.logged("handshake refused", after, times=4)
     assert len(lines) == 4
-    assert all("no handshake within 1 s" in line for line in lines)
+    assert all("no handshake within 3 s" in line for line in lines)
 
 
 def test_client_hello_in_single_bytes(server: Server, credentials: Path) -> None:
@@ -257,7 +258,7 @@ def test_client_hello_in_single_bytes(server: Server, credentials: Path) -> None
     context = lenient(credentials, credentials / "alice")
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     tls = context.wrap_bio(incoming, outgoing, server_hostname="localhost")
-    with socket.create_connection(("127.0.0.1", server.port), 5) as sock:
+    with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as sock:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         while True:
             try:
@@ -284,7 +285,7 @@ def test_client_vanishes(server: Server, credentials: Path, share: float, rudely
     """A client that goes in the middle of the handshake, in order or by a reset, is one line in the log."""
     hello = client_hello(credentials)
     after = server.log_end()
-    sock = socket.create_connection(("127.0.0.1", server.port), 5)
+    sock = socket.create_connection(("127.0.0.1", server.port), PATIENCE)
     sock.sendall(hello[: int(len(hello) * share)])
     if rudely:
         time.sleep(0.02)

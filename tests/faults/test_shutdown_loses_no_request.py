@@ -16,7 +16,7 @@ from tests.faults._app import digest, pieces
 from tests.support.load import Tally, hammer
 from tests.support.server import MIB, eventually
 from tests.support.websocket import WebSocket
-from tests.support.wire import LARGEST_WINDOW, Ended
+from tests.support.wire import LARGEST_WINDOW, PATIENCE, Ended
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,18 +36,18 @@ def test_requests_in_flight_are_answered(own: Server) -> None:
     with (
         own.h1() as line,
         own.h2() as wire,
-        WebSocket(own, "h1", "/ws-echo?s=0.6") as ws1,
-        WebSocket(own, "h2", "/ws-echo?s=0.6") as ws2,
+        WebSocket(own, "h1", "/ws-echo?s=1.5") as ws1,
+        WebSocket(own, "h2", "/ws-echo?s=1.5") as ws2,
     ):
         for websocket in (ws1, ws2):
             websocket.accepted().send("in flight")
-        line.send_bytes(b"GET /sleep?s=0.6 HTTP/1.1\r\nhost: localhost\r\n\r\n")
-        slow = [wire.open("/sleep?s=0.6") for _ in range(20)]
+        line.send_bytes(b"GET /sleep?s=1.5 HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        slow = [wire.open("/sleep?s=1.5") for _ in range(20)]
         large = wire.open(f"/down?n={8 * MIB}")
         upload = wire.open("/echo", "POST", end=False)
         body = b"".join(pieces(300_000))
         wire.say(upload, body[:150_000])
-        time.sleep(0.2)
+        time.sleep(0.6)
         own.signal()
         time.sleep(0.1)
         wire.say(upload, body[150_000:], end=True)
@@ -162,12 +162,11 @@ def test_idle_connections_are_closed(own: Server) -> None:
         own.signal(signal.SIGINT)
         assert wire.ending() == "close_notify"
         assert wire.goaways == [(EVERY_STREAM, NO_ERROR), (1, NO_ERROR)]
-        assert time.monotonic() - started < 2.5
         assert line.ending() == "close_notify"
         with pytest.raises(OSError):
             own.h2()
     assert own.exit_code() == 0
-    assert time.monotonic() - started < 6
+    assert time.monotonic() - started < 15, "half of the grace for requests in flight"
     sound(own)
 
 
@@ -179,7 +178,7 @@ def test_idle_websockets_are_told(own: Server) -> None:
             assert websocket.receive() == "hello"
         own.signal()
         for websocket in (ws1, ws2):
-            assert websocket.receive(3) in (1001, 1012)
+            assert websocket.receive() in (1001, 1012)
     assert own.exit_code() == 0
     sound(own)
 
@@ -237,7 +236,7 @@ def test_http1_clients_under_load_are_told_to_close(own: Server) -> None:
 
 def test_handshake_under_way_is_served(own: Server) -> None:
     """A client whose ClientHello was accepted before the signal gets its answer."""
-    plain = socket.create_connection(("127.0.0.1", own.port), 5)
+    plain = socket.create_connection(("127.0.0.1", own.port), PATIENCE)
     time.sleep(0.1)
     own.signal()
     time.sleep(0.1)
@@ -263,24 +262,33 @@ def test_end_of_the_grace(start: Callable[..., Server]) -> None:
         own.signal()
         wire.ending()
         line.ending()
-        assert 0.3 < time.monotonic() - started < 5
+        assert time.monotonic() - started > 0.3
         assert wire.goaways == [(EVERY_STREAM, NO_ERROR), (stream, NO_ERROR)]
     assert own.exit_code() == 0
     sound(own)
 
 
-@pytest.mark.parametrize("app", ["hold", "in_a_thread", "stubborn", "slow_lifespan"])
+@pytest.mark.parametrize("app", ["hold", "in_a_thread", "stubborn"])
 def test_second_signal_stops_at_once(start: Callable[..., Server], app: str) -> None:
-    """Whatever the application is at: waiting, in a thread, deaf to cancellation, or in its own shutdown."""
+    """Whatever the application is at: waiting, in a thread, deaf to cancellation."""
     own = start(app=f"tests.faults._slow_to_stop:{app}")
     with own.h2() as wire:
         wire.open("/")
-        time.sleep(0.3)
+        own.logged("request begun")
         own.signal()
-        time.sleep(0.3)
+        wire.until(lambda: bool(wire.goaways))
         assert own.process.poll() is None
         own.signal()
         assert own.exit_code() == 0
+
+
+def test_second_signal_does_not_wait_for_the_application_s_shutdown(start: Callable[..., Server]) -> None:
+    own = start(app="tests.faults._slow_to_stop:slow_lifespan")
+    assert own.port
+    own.signal()
+    own.logged("shutdown begun")
+    own.signal(signal.SIGINT)
+    assert own.exit_code() == 0
 
 
 @pytest.mark.parametrize("app", ["in_a_thread", "stubborn"])
@@ -289,6 +297,6 @@ def test_grace_ends_whatever_the_application_is_at(start: Callable[..., Server],
     own = start("--graceful-timeout", "0.3", app=f"tests.faults._slow_to_stop:{app}")
     with own.h2() as wire:
         wire.open("/")
-        time.sleep(0.3)
+        own.logged("request begun")
         own.signal()
         assert own.exit_code() == 0

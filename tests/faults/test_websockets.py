@@ -12,7 +12,7 @@ from wsproto.frame_protocol import Opcode
 
 from tests.support.server import eventually
 from tests.support.websocket import WebSocket, close_frame, frame
-from tests.support.wire import Wire, data
+from tests.support.wire import PATIENCE, Wire, data
 from tests.support.wire1 import Line1
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ def test_deflate_bomb(server: Server, over: str) -> None:
     more = (("sec-websocket-extensions", "permessage-deflate"),)
     with WebSocket(server, over, "/ws-echo", more=more).accepted() as websocket:
         websocket.send_bytes(frame(Opcode.BINARY, bomb(), reserved=0x40))
-        until = time.monotonic() + 5
+        until = time.monotonic() + PATIENCE
         websocket.line.sock.settimeout(0.01)
         while time.monotonic() < until:
             peak = max(peak, server.rss())

@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import http.client
+import random
 import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from prometheus_client.parser import text_string_to_metric_families
+
+from tests.support.wire import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
 def free_port() -> int:
-    """A port that nobody had a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return int(sock.getsockname()[1])
+    """A port that nobody has, and that the kernel gives to nobody who asks for any: it takes those from 32,768 on."""
+    while True:
+        port = random.randrange(10_000, 32_000)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 class _OverUnix(http.client.HTTPConnection):
     def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=5)
+        super().__init__("localhost", timeout=PATIENCE)
         self._path = path
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(5)
+        self.sock.settimeout(PATIENCE)
         self.sock.connect(self._path)
 
 
@@ -34,7 +40,7 @@ def ask(where: int | str, path: str, headers: Mapping[str, str] | None = None) -
     if isinstance(where, str):
         connection: http.client.HTTPConnection = _OverUnix(where)
     else:
-        connection = http.client.HTTPConnection("127.0.0.1", where, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", where, timeout=PATIENCE)
     try:
         connection.request("GET", path, headers=dict(headers or {}))
         response = connection.getresponse()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import socket
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -20,8 +18,10 @@ from pki.lifecycle import Lifecycle
 from pki.names import Names
 from pki.profiles import ClientProfile, ServerProfile
 from pki.state import State
+from tests.support.admin import free_port
+from tests.support.audited import audited
 from tests.support.issuer import client_context
-from tests.support.server import Server, eventually
+from tests.support.server import Server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,8 +72,7 @@ class Authority:
     @contextmanager
     def serving(self, *options: str, **environment: str) -> Iterator[Server]:
         """Its log holds nothing unsound."""
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.enroll_port = probe.getsockname()[1]
+        self.enroll_port = free_port()
         state = ["--state", str(self.folder / "state"), "--audit-log", str(self.audit_log)]
         bind = ["--enrollment", "--enroll-bind", f"127.0.0.1:{self.enroll_port}"]
         if self.database is not None:
@@ -91,16 +90,7 @@ class Authority:
 
     def audited(self, event: str, **facts: object) -> list[dict[str, Any]]:
         """Wait for an audit line with these facts; return all there are."""
-        found: list[dict[str, Any]] = []
-
-        def looked() -> bool:
-            lines = self.audit_log.read_text().splitlines() if self.audit_log.exists() else []
-            entries = [json.loads(line) for line in lines]
-            found[:] = [entry for entry in entries if entry["event"] == event and facts.items() <= entry.items()]
-            return bool(found)
-
-        eventually(looked, 5, lambda: f"{event} {facts} in {self.audit_log.read_text()}")
-        return found
+        return audited(self.audit_log, event, **facts)
 
 
 def post(folder: Path, port: int, path: str, message: dict[str, Any], *, certificate: bool = True) -> tuple[int, dict]:

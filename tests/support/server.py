@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from tests.support.issuer import client_context
-from tests.support.wire import Wire
+from tests.support.wire import PATIENCE, Wire
 from tests.support.wire1 import Line1
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Server:
     def log_end(self) -> int:
         return self._log.stat().st_size
 
-    def logged(self, words: str, after: int = 0, times: int = 1, timeout: float = 10.0) -> list[str]:
+    def logged(self, words: str, after: int = 0, times: int = 1, timeout: float = PATIENCE) -> list[str]:
         """Wait until `times` lines with these words were logged; return them."""
         found: list[str] = []
 
@@ -121,7 +121,7 @@ class Server:
     def signal(self, number: int = signal.SIGTERM) -> None:
         self.process.send_signal(number)
 
-    def exit_code(self, timeout: float = 10.0) -> int:
+    def exit_code(self, timeout: float = PATIENCE) -> int:
         return self.process.wait(timeout)
 
     def stop(self) -> None:
@@ -140,7 +140,7 @@ def lives(pid: int) -> bool:
         return False
 
 
-def eventually(done: Callable[[], bool], timeout: float = 10.0, what: Callable[[], str] = lambda: "it") -> None:
+def eventually(done: Callable[[], bool], timeout: float = PATIENCE, what: Callable[[], str] = lambda: "it") -> None:
     """Look again and again until it is so."""
     until = time.monotonic() + timeout
     while not done():

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import itertools
-import json
 import ssl
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cryptography import x509
 
+from tests.support.audited import audited
 from tests.support.issuer import SERVER, Issued, Issuer, client_context
-from tests.support.server import Server, eventually
+from tests.support.server import Server
 from tests.support.wire import Ended, Wire
 from tests.support.wire1 import Line1
 
@@ -110,18 +110,9 @@ class Trusting:
         serials = [client.serial for client in clients]
         return self.put("ca.crl", self.issuer.revocation_list(*serials, number=next(self._numbers)))
 
-    def audited(self, event: str, **facts: object) -> list[dict]:
+    def audited(self, event: str, **facts: object) -> list[dict[str, Any]]:
         """Wait for an audit line with these facts; return all there are."""
-        found: list[dict] = []
-
-        def looked() -> bool:
-            lines = self.audit_log.read_text().splitlines() if self.audit_log.exists() else []
-            entries = [json.loads(line) for line in lines]
-            found[:] = [entry for entry in entries if entry["event"] == event and facts.items() <= entry.items()]
-            return bool(found)
-
-        eventually(looked, 5, lambda: f"{event} {facts} in {self.audit_log.read_text()}")
-        return found
+        return audited(self.audit_log, event, **facts)
 
     def taken_up(self, after: int) -> None:
         self.server.logged(" reloaded", after)

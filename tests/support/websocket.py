@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from wsproto.frame_protocol import FrameProtocol, Opcode
 
-from tests.support.wire import Ended, Wire, data
+from tests.support.wire import PATIENCE, Ended, Wire, data
 from tests.support.wire1 import Line1
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class WebSocket:
     def __exit__(self, *_: object) -> None:
         self.line.close()
 
-    def answer(self, timeout: float = 5.0) -> Reply:
+    def answer(self, timeout: float = PATIENCE) -> Reply:
         """The reply to the handshake: 101 or 200 where it was accepted."""
         if isinstance(self.line, Line1):
             reply = self.line.reply(timeout=timeout)
@@ -95,7 +95,7 @@ class WebSocket:
         else:
             self.send_bytes(frame(Opcode.BINARY, message))
 
-    def receive(self, timeout: float = 5.0) -> str | bytes | int | None:
+    def receive(self, timeout: float = PATIENCE) -> str | bytes | int | None:
         """The next message; the code of a close frame; None at an end without one. PING is left unanswered."""
         until = time.monotonic() + timeout
         message: list[str | bytes] = []
@@ -129,7 +129,7 @@ class WebSocket:
         self._taken = len(reply.body)
         return more
 
-    def over(self, timeout: float = 5.0) -> str:
+    def over(self, timeout: float = PATIENCE) -> str:
         """How the stream (h2: `END_STREAM`, `RST_STREAM n`) or the connection (h1) ends."""
         if isinstance(self.line, Line1):
             return self.line.ending(timeout)

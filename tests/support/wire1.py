@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from tests.support.wire import Ended, Line, Reply, connect
+from tests.support.wire import PATIENCE, Ended, Line, Reply, connect
 
 if TYPE_CHECKING:
     import ssl
@@ -18,11 +18,11 @@ class Line1(Line):
         super().__init__(connect(port, context, receive_buffer=receive_buffer))
         self.left = bytearray()
 
-    def get(self, path: str = "/", method: str = "GET", *, more: str = "", timeout: float = 10.0) -> Reply:
+    def get(self, path: str = "/", method: str = "GET", *, more: str = "", timeout: float = PATIENCE) -> Reply:
         self.send_bytes(f"{method} {path} HTTP/1.1\r\nhost: localhost\r\n{more}\r\n".encode())
         return self.reply(method, timeout=timeout)
 
-    def reply(self, method: str = "GET", *, timeout: float = 10.0) -> Reply:
+    def reply(self, method: str = "GET", *, timeout: float = PATIENCE) -> Reply:
         """The next reply. One that is cut off is not `whole`."""
         until = time.monotonic() + timeout
         reply = Reply()
@@ -46,7 +46,7 @@ class Line1(Line):
         reply.whole = True
         return reply
 
-    def ending(self, timeout: float = 10.0) -> str:
+    def ending(self, timeout: float = PATIENCE) -> str:
         """How the server ends the connection, after all that comes before (it is in `left`)."""
         until = time.monotonic() + timeout
         try:

@@ -30,7 +30,7 @@ def goes_on(wire: Wire) -> None:
 def connection_error(wire: Wire, *codes: int) -> None:
     """GOAWAY with one of these codes; then the connection is closed (section 5.4.1)."""
     try:
-        ending = wire.ending(timeout=5)
+        ending = wire.ending()
     except TimeoutError:
         resets = {number: reply.reset for number, reply in wire.replies.items() if reply.reset is not None}
         pytest.fail(f"the connection goes on; GOAWAY: {wire.goaways}, RST_STREAM: {resets}")
@@ -42,7 +42,7 @@ def connection_error(wire: Wire, *codes: int) -> None:
 def stream_error(wire: Wire, stream: int, *codes: int) -> Reply:
     """RST_STREAM with one of these codes; the connection goes on (section 5.4.2)."""
     try:
-        reply = wire.reply(stream, timeout=5)
+        reply = wire.reply(stream)
     except Ended as end:
         pytest.fail(f"the connection ended ({end}) with GOAWAY {wire.goaways}")
     except TimeoutError:
@@ -55,7 +55,7 @@ def stream_error(wire: Wire, stream: int, *codes: int) -> Reply:
 def either_error(wire: Wire, stream: int, *codes: int) -> None:
     """A stream error or a connection error with one of these codes, where the rule leaves the choice."""
     try:
-        reply = wire.reply(stream, timeout=5)
+        reply = wire.reply(stream)
     except Ended as end:
         assert wire.goaways, f"no GOAWAY; the connection ended with {end}"
         assert wire.goaways[-1][1] in codes, f"GOAWAY {wire.goaways[-1][1]}, expected {codes}"
@@ -67,7 +67,7 @@ def either_error(wire: Wire, stream: int, *codes: int) -> None:
 def malformed(wire: Wire, stream: int) -> None:
     """A stream error PROTOCOL_ERROR; before it, or in its place, a 4xx response (section 8.1.1). Others go on."""
     try:
-        reply = wire.reply(stream, timeout=5)
+        reply = wire.reply(stream)
     except Ended as end:
         pytest.fail(f"the connection ended ({end}) with GOAWAY {wire.goaways}: not the stream alone")
     except TimeoutError:
