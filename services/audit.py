@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
     from services.peer import Peer
 
 log = structlog.get_logger("handclasp.audit")
+
+KEY = "handclasp.audit"
+"""Where the Audit is in the lifespan's state."""
+
+_current: ContextVar[Audit | None] = ContextVar("handclasp.audit", default=None)
 
 
 class Sink(Protocol):
@@ -128,6 +134,10 @@ class Audit:
         """A request was not given to the application; `status` may be an HTTP/2 error code's name."""
         self._say("request.refused", reason=reason, status=status, **_peer(peer))
 
+    def rpc_failed(self, peer: Peer, method: str, code: str, reason: str) -> None:
+        """A call that was not answered as it was asked: `method` as the caller spelled it, `code` canonical."""
+        self._say("rpc.failed", method=method, code=code, reason=reason, **_peer(peer))
+
     def connection_refused(self, reason: str, address: Address) -> None:
         """There was no room: nobody was asked who they are."""
         self._say("connection.refused", reason=reason, address=_text(address))
@@ -184,6 +194,16 @@ def open_audit(where: str | None) -> Audit:
     from pathlib import Path
 
     return Audit(StderrSink() if where == "-" else FileSink(Path(where)))
+
+
+def current_audit() -> Audit | None:
+    """The Audit of the server that runs this RPC; None under another server."""
+    return _current.get()
+
+
+def bind_audit(audit: Audit | None) -> None:
+    """Make it the current one in the running context."""
+    _current.set(audit)
 
 
 def _peer(peer: Peer) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """How RPCs end that did not mean to: by a fault of the handler's, or because the server stops.
 
 connectrpc tells the caller what a handler raised, whatever it was; here the log hears of it, and the caller a canonical
-code. A stream that is still open when the server's patience ends is told so, in words, before it is cut.
+code. A stream that is still open when the server's patience ends is told so, in words, before it is cut. Every call
+that fails is in the audit log, whoever is to blame: nonsense, too much of it, a deadline, a caller that left, our end.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import structlog
 from connectrpc.code import Code
 from connectrpc.errors import ConnectError
 
+from services.audit import current_audit
 from services.overview import current_overview
+from services.peer import current_peer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -22,6 +25,24 @@ if TYPE_CHECKING:
 log = structlog.get_logger("handclasp.rpc")
 
 STOPPING = "the server is stopping and ended the stream: call again, another one will answer"
+
+
+class ToldError(ConnectError):
+    """A failure that is in the audit log already, or for a reason is not."""
+
+
+class Failures:
+    """An interceptor that writes down what fails, from the moment on in which it is known what is called and how."""
+
+    async def on_start(self, ctx: Any) -> None:
+        """Nothing."""
+
+    async def on_end(self, _: None, ctx: Any, error: Exception | None, /) -> None:
+        """Write it down where there is an error."""
+        if error is None or isinstance(error, ToldError) or (audit := current_audit()) is None:
+            return
+        code = error.code.value if isinstance(error, ConnectError) else "unknown"
+        audit.rpc_failed(current_peer(), f"{ctx.method.service_name}/{ctx.method.name}", code, str(error))
 
 
 class Endings:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from services.audit import KEY as AUDIT
+from services.audit import bind_audit, current_audit
 from services.contracts.grpc.health.v1.health_connect import HealthASGIApplication
 from services.contracts.grpc.reflection.v1.reflection_connect import ServerReflectionASGIApplication
 from services.contracts.grpc.reflection.v1alpha.reflection_connect import (
@@ -19,6 +21,7 @@ from services.enrollment.service import bind_enrollment
 from services.greeter.rpc import Greeter
 from services.health.rpc import HealthCheck
 from services.overview import KEY, bind_overview
+from services.peer import current_peer
 from services.reflection.rpc import Reflection, ReflectionAlpha
 from services.reflection.service import Catalogue
 from services.terms import legible, terms
@@ -30,6 +33,13 @@ if TYPE_CHECKING:
     from connectrpc.server import ConnectASGIApplication
 
     ASGI = Callable[[Any, Any, Any], Coroutine[Any, Any, None]]
+
+_WORDS = {
+    404: ("unimplemented", "this service has no such method"),
+    405: ("invalid_argument", "this method is called by POST"),
+    415: ("invalid_argument", "not a content type of gRPC, gRPC-Web or Connect that this method takes"),
+}
+"""What is said where connectrpc has a status alone: a canonical code, as the status has it, and a line."""
 
 _GRPC, _GRPC_WEB = b"application/grpc", b"application/grpc-web"
 
@@ -52,16 +62,18 @@ class WithRPC:
             service = self._services.get(name)
             if service is not None:
                 scope["extensions"]["handclasp"]["service"] = name
+                state = scope.get("state", {})
+                bind_audit(state.get(AUDIT))
+                bind_overview(state.get(KEY))
+                bind_enrollment(state.get(ENROLLMENT))
+                answer = _Answer(scope["path"][1:], send)
                 if scope["http_version"] != "2" and _is_grpc(scope["headers"]):
-                    await _needs_http2(send, "gRPC needs HTTP/2; Connect and gRPC-Web do not")
+                    await answer.needs_http2("gRPC needs HTTP/2; Connect and gRPC-Web do not")
                 elif scope["http_version"] != "2" and scope["path"] in self._conversations:
-                    await _needs_http2(send, "this method speaks both ways at once, which needs HTTP/2")
+                    await answer.needs_http2("this method speaks both ways at once, which needs HTTP/2")
                 else:
-                    state = scope.get("state", {})
-                    bind_overview(state.get(KEY))
-                    bind_enrollment(state.get(ENROLLMENT))
                     scope["headers"] = legible(scope["headers"])
-                    await service(scope, receive, send)
+                    await service(scope, receive, answer)
                 return
         await self._web(scope, receive, send)
 
@@ -89,15 +101,40 @@ def _is_grpc(fields: list[tuple[bytes, bytes]]) -> bool:
     return kind.startswith(_GRPC) and not kind.startswith(_GRPC_WEB)
 
 
-async def _needs_http2(send: Any, words: str) -> None:
-    """505 (RFC 9110 section 15.6.6), as Connect writes errors.
+class _Answer:
+    """What is sent, with words where there would be a status alone."""
 
-    gRPC's status is in trailers, which HTTP/1.1 clients do not read; and most of them send all before they read.
-    """
-    body = json.dumps({"code": "unimplemented", "message": words}).encode()
-    head = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-    await send({"type": "http.response.start", "status": 505, "headers": head})
-    await send({"type": "http.response.body", "body": body})
+    def __init__(self, method: str, send: Any) -> None:
+        self._method, self._send = method, send
+        self._body: bytes | None = None
+
+    async def __call__(self, message: Any) -> None:
+        if self._body is not None:
+            message = {**message, "body": self._body}
+        elif message["type"] == "http.response.start" and _is_bare(message):
+            self._body, head = self._refuse(*_WORDS[message["status"]])
+            message = {**message, "headers": [*message["headers"], *head]}
+        await self._send(message)
+
+    async def needs_http2(self, words: str) -> None:
+        """505 (RFC 9110 section 15.6.6), as Connect writes errors.
+
+        gRPC's status is in trailers, which HTTP/1.1 clients do not read; and most of them send all before they read.
+        """
+        body, head = self._refuse("unimplemented", words)
+        await self._send({"type": "http.response.start", "status": 505, "headers": head})
+        await self._send({"type": "http.response.body", "body": body})
+
+    def _refuse(self, code: str, words: str) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+        """The body and its fields; and it is written down."""
+        if (audit := current_audit()) is not None:
+            audit.rpc_failed(current_peer(), self._method, code, words)
+        body = json.dumps({"code": code, "message": words}).encode()
+        return body, [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+
+
+def _is_bare(start: Any) -> bool:
+    return start["status"] in _WORDS and not any(name == b"content-type" for name, _ in start["headers"])
 
 
 def conversations() -> list[str]:

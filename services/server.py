@@ -16,6 +16,7 @@ from pki.state import State
 from services import logs, metrics
 from services.admin.routes import create_admin
 from services.admin.service import Readiness
+from services.audit import KEY as AUDIT
 from services.audit import open_audit
 from services.authorization.gate import Gate
 from services.enrollment.listener import Bootstrapping
@@ -167,7 +168,8 @@ class Server:
             admission=self._settings.admission(),
             audit=self._audit,
             access=self._ended(),
-            state={KEY: overview} | ({} if self._enrollment is None else {ENROLLMENT: self._enrollment}),
+            state={KEY: overview, AUDIT: self._audit}
+            | ({} if self._enrollment is None else {ENROLLMENT: self._enrollment}),
             # Not all of them at the same moment.
             max_requests=None if limit is None else limit + random.randrange(limit // 10 + 1),  # noqa: S311 - no secret
         )

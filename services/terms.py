@@ -9,7 +9,7 @@ from connectrpc.codec import proto_binary_codec, proto_json_codec
 from connectrpc.errors import ConnectError
 
 from services.contracts.nesting import DEEPEST, is_too_deep
-from services.endings import Endings
+from services.endings import Endings, Failures
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 MAX_MESSAGE = 4 * 1024 * 1024
 """Bytes of one message that is read; beyond, RESOURCE_EXHAUSTED. gRPC's own default."""
+
+_SHOWN = 200
 
 
 class _BoundedJSON:
@@ -33,7 +35,11 @@ class _BoundedJSON:
         """The message in `data`. What this raises is the caller's INVALID_ARGUMENT."""
         if is_too_deep(data):
             raise ConnectError(Code.INVALID_ARGUMENT, f"the message is nested more than {DEEPEST} levels deep")
-        message: Message = self._decode(data, message_class)
+        try:
+            message: Message = self._decode(data, message_class)
+        except Exception as error:
+            # It repeats what it was given, megabytes and lines of it, where that is no message at all.
+            raise ConnectError(Code.INVALID_ARGUMENT, f"unmarshal message: {_line(str(error))}") from error
         return message
 
 
@@ -41,7 +47,7 @@ def terms(read_max_bytes: int = MAX_MESSAGE) -> dict[str, Any]:
     """The keyword arguments of a generated ASGI application."""
     return {
         "read_max_bytes": read_max_bytes,
-        "interceptors": (Endings(),),
+        "interceptors": (Failures(), Endings()),
         "codecs": (proto_binary_codec(), _BoundedJSON()),
     }
 
@@ -54,6 +60,11 @@ def legible(fields: Fields) -> Fields:
     if all(value.isascii() for _, value in fields):
         return fields
     return [(name, _as_utf8(value)) for name, value in fields]
+
+
+def _line(text: str) -> str:
+    shown = "".join(character if character.isprintable() else " " for character in text[:_SHOWN])
+    return shown if len(text) <= _SHOWN else f"{shown}..."
 
 
 def _as_utf8(value: bytes) -> bytes:

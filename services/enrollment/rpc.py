@@ -23,6 +23,7 @@ from services.contracts.handclasp.enrollment.v1.enrollment_pb import (
     RenewResponse,
     WatchResponse,
 )
+from services.endings import ToldError
 from services.enrollment.service import TooOftenError, current_enrollment
 from services.overview import current_overview
 from services.peer import current_peer
@@ -101,17 +102,17 @@ async def _issued(asked: Awaitable[Enrolled]) -> Issued:
     try:
         enrolled = await asked
     except TooOftenError as error:
-        raise ConnectError(Code.RESOURCE_EXHAUSTED, str(error)) from None
+        raise ToldError(Code.RESOURCE_EXHAUSTED, str(error)) from None
     except CSRError as error:
-        raise ConnectError(Code.INVALID_ARGUMENT, f"the signing request: {error}") from None
+        raise ToldError(Code.INVALID_ARGUMENT, f"the signing request: {error}") from None
     except TokenError as error:
-        raise ConnectError(Code.UNAUTHENTICATED, str(error)) from None
+        raise ToldError(Code.UNAUTHENTICATED, str(error)) from None
     except EnrollmentError as error:
-        raise ConnectError(Code.PERMISSION_DENIED, str(error)) from None
+        raise ToldError(Code.PERMISSION_DENIED, str(error)) from None
     except PKIError as error:
         # Paths and databases are the operator's business.
         log.error("the authority cannot sign", reason=str(error))  # noqa: TRY400 - the reason is all there is to say
-        raise ConnectError(
+        raise ToldError(
             Code.UNAVAILABLE, "the authority cannot sign now: try again later; the server's log says why"
         ) from None
     leaf = enrolled.chain[0]

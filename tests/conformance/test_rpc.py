@@ -159,6 +159,31 @@ def test_canonical_codes(channel: grpc.Channel) -> None:
     assert say_hello(SayHelloRequest()).message, "the connection goes on"
 
 
+def test_what_fails_is_written_down(there: Trusting, tom: Client) -> None:
+    """Who called what, the canonical code and a line: nonsense, too much, no such method, a deadline, who left."""
+    with channel_of(tom) as channel:
+        say_hello = f"{GREETER[1:]}/SayHello"
+        for body, code in ((b"\xff\xff", "invalid_argument"), (bytes(MAX_MESSAGE + 1), "resource_exhausted")):
+            refused(lambda body=body: raw(channel, f"/{say_hello}", body))  # type: ignore[misc]
+            there.audited("rpc.failed", method=say_hello, code=code, identity="tom@example.com")
+        refused(lambda: raw(channel, f"{GREETER}/Nothing", b""))
+        there.audited("rpc.failed", method=f"{GREETER[1:]}/Nothing", code="unimplemented")
+        watch = call(channel, "unary_stream", "/grpc.health.v1.Health/Watch", HealthCheckRequest, HealthCheckResponse)
+        refused(lambda: watch(HealthCheckRequest(), timeout=0.3))
+        there.audited("rpc.failed", method="grpc.health.v1.Health/Watch", code="deadline_exceeded")
+        converse = call(channel, "stream_stream", f"{GREETER}/Converse", ConverseRequest, ConverseResponse)
+        assert len(list(converse(iter([ConverseRequest(greeting="Hi")])))) == 1
+    with channel_of(tom) as channel:
+        watch = call(channel, "unary_stream", "/grpc.health.v1.Health/Watch", HealthCheckRequest, HealthCheckResponse)
+        next(watch(HealthCheckRequest()))
+    there.audited("rpc.failed", method="grpc.health.v1.Health/Watch", code="canceled")
+    curl(tom, "--http1.1", "--header", "content-type: application/grpc", f"https://localhost:{tom.port}/{say_hello}")
+    entries = there.audited("rpc.failed", method=say_hello, code="unimplemented")
+    assert "gRPC needs HTTP/2" in entries[0]["reason"]
+    for entry in there.audited("rpc.failed"):
+        assert entry["reason"].isprintable()
+
+
 def test_a_deadline_ends_the_call_on_both_sides(there: Trusting, channel: grpc.Channel) -> None:
     watch = call(channel, "unary_stream", "/grpc.health.v1.Health/Watch", HealthCheckRequest, HealthCheckResponse)
     begun = there.server.log_end()
@@ -230,7 +255,12 @@ def test_curl_speaks_connect(tom: Client, version: str) -> None:
     [
         (("--header", "content-type: application/json", "--data", "{"), 400, "invalid_argument"),
         (("--header", "content-type: application/json", "--data", '{"greeting": "a\\nb"}'), 400, "invalid_argument"),
-        (("--header", "content-type: text/plain", "--data", "{}"), 415, None),
+        (("--header", "content-type: application/json", "--data", '"a\\nb"'), 400, "invalid_argument"),
+        (("--header", "content-type: application/json", "--data", f'"{"x" * 9999}"'), 400, "invalid_argument"),
+        (("--header", "content-type: application/json", "--data", "{}", "--url-query", "x"), 200, None),
+        (("--header", "content-type: text/plain", "--data", "{}"), 415, "invalid_argument"),
+        (("--header", "content-type: application/grpc-web+xml", "--data", "{}"), 415, "invalid_argument"),
+        (("--request", "PUT", "--header", "content-type: application/json", "--data", "{}"), 405, "invalid_argument"),
         (("--header", "content-type: application/grpc", "--data", ""), 505, "unimplemented"),
     ],
 )
@@ -241,7 +271,17 @@ def test_curl_is_told_what_is_wrong(tom: Client, words: tuple[str, ...], status:
     assert int(seen) == status
     if code is not None:
         assert json.loads(body)["code"] == code
-        assert len(json.loads(body)["message"].splitlines()) == 1
+        assert json.loads(body)["message"].isprintable()
+        assert len(body) < 400
+
+
+def test_no_such_method(tom: Client) -> None:
+    """In words that clients of each protocol read; also to who asks for the head alone."""
+    url = f"https://localhost:{tom.port}{GREETER}/Nothing"
+    for version in ("--http1.1", "--http2"):
+        done = curl(tom, version, "--json", "{}", url)
+        assert json.loads(done.stdout) == {"code": "unimplemented", "message": "this service has no such method"}
+        assert " 404" in curl(tom, version, "--head", url).stdout.splitlines()[0]
 
 
 @pytest.mark.parametrize(
