@@ -14,6 +14,7 @@ from services import logs
 from services.authorization.explaining import identity_of
 from services.authorization.policy import Policy
 from services.loading import AppNotFoundError
+from services.probe import probe
 from services.processes import run
 from services.server import AuditLogError
 from services.settings import Settings, SettingsError
@@ -34,6 +35,7 @@ _HELP = """Serve an ASGI application over mutual TLS.
   handclasp-serve shop.web:app --bind 0.0.0.0:443 --workers 4
   handclasp-serve --credential /run/secrets/web    a folder with tls.crt, tls.key and ca.crt
   handclasp-serve --admin-bind 127.0.0.1:9443      /livez, /readyz and /metrics, without a certificate
+  handclasp-serve --bind fd://                     on the sockets that systemd passes
 
 Every option is also an environment variable (HANDCLASP_TLS_POLICY) and a key of handclasp.toml (tls_policy).
 """
@@ -58,7 +60,7 @@ def serve(
         Path | None, typer.Option(metavar="FOLDER", help="tls.crt, tls.key and ca.crt. [state/credentials/localhost]")
     ] = None,
     bind: Annotated[
-        list[str] | None, typer.Option(metavar="HOST:PORT", help="Repeatable; port 0 is any. [localhost:8443]")
+        list[str] | None, typer.Option(metavar="HOST:PORT|fd://", help="Repeatable; port 0 is any. [localhost:8443]")
     ] = None,
     workers: Annotated[int | None, typer.Option(metavar="N", help="Processes that share the port. [1]")] = None,
     tls_policy: Annotated[TLSPolicy | None, typer.Option(help="Which TLS versions and suites. [default]")] = None,
@@ -89,7 +91,9 @@ def serve(
     ] = None,
     admin_bind: Annotated[
         str | None,
-        typer.Option(metavar="HOST:PORT|unix:PATH", help="/livez, /readyz and /metrics over plain HTTP. [nowhere]"),
+        typer.Option(
+            metavar="HOST:PORT|unix:PATH|fd://NAME", help="/livez, /readyz and /metrics over plain HTTP. [nowhere]"
+        ),
     ] = None,
     admin_public: Annotated[
         bool | None, typer.Option("--admin-public", help="Let --admin-bind be reached by other machines.")
@@ -112,6 +116,10 @@ def serve(
         bool | None, typer.Option("--traces", help="OpenTelemetry spans; OTEL_* variables say where to.")
     ] = None,
     max_requests: Annotated[int | None, typer.Option(metavar="N", help="Replace a worker after N. [never]")] = None,
+    ask: Annotated[
+        str | None,
+        typer.Option("--probe", metavar="livez|readyz|URL", help="Ask a server's admin listener, and end: 0 is yes."),
+    ] = None,
     version: shell.VersionOption = False,  # noqa: ARG001 - its callback answers
 ) -> None:
     spoken = {
@@ -143,6 +151,10 @@ def serve(
     settings = Settings.read(**{name: value for name, value in spoken.items() if value is not None})
     if explain_policy is not None:
         raise typer.Exit(_explain(settings, *explain_policy))
+    if ask is not None:
+        yes, said = probe(settings, ask)
+        typer.echo(said, err=not yes)
+        raise typer.Exit(0 if yes else 1)
     logs.configure(json=settings.json_logs)
 
     def announce(snapshot: Snapshot, addresses: Sequence[Address]) -> None:

@@ -15,22 +15,24 @@ import structlog
 
 from pki.errors import PKIError
 from services import logs, metrics
-from services.admin.binding import admin_sockets, forget_socket
+from services.admin.binding import forget_socket
+from services.listening import open_sockets
 from services.loading import AppNotFoundError
-from services.server import AuditLogError, Server, Sockets
+from services.notify import Notifier
+from services.server import AuditLogError, Server
 from services.settings import SettingsError
 from services.supervisor import Supervisor, Word
 from services.transport.engine import LifespanFailureError, LifespanTimeoutError
-from services.transport.sockets import Address, listen
 from services.transport.worker import Stop
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable, Coroutine, Sequence
     from multiprocessing.connection import Connection as Pipe
 
+    from services.server import Sockets
     from services.settings import Settings
     from services.transport.snapshot import Snapshot
+    from services.transport.sockets import Address
 
 log = structlog.get_logger("handclasp.processes")
 
@@ -43,28 +45,44 @@ def run(settings: Settings, announce: Callable[[Snapshot, Sequence[Address]], No
     Raises:
         AppNotFoundError, AuditLogError, BindError, PKIError, SettingsError: what the message says.
     """
+    notifier = Notifier.take(os.environ)
     server = Server(settings)
-    sockets = Sockets(
-        main=[sock for bind in settings.bind for sock in listen(Address.parse(bind))],
-        admin=() if settings.admin_bind is None else admin_sockets(settings.admin_bind),
-        enroll=() if settings.enroll_bind is None else listen(Address.parse(settings.enroll_bind)),
-    )
-    addresses = _reachable(settings, sockets.main)
+    sockets, addresses = open_sockets(settings)
 
     def ready() -> None:
         announce(server.source.snapshot, addresses)
+        notifier.ready(f"serving {' '.join(f'https://{address}' for address in addresses)}")
 
     try:
         if settings.workers > 1 or settings.max_requests is not None:
             with metrics.shared() if settings.admin_bind is not None else nullcontext():
                 work = partial(_work, settings, sockets)
-                return Supervisor(work, settings.workers, ready, buried=metrics.bury).run()
+                return Supervisor(work, settings.workers, ready, buried=metrics.bury, notifier=notifier).run()
         stop = Stop()
 
         async def main() -> bool:
+            loop = asyncio.get_running_loop()
             stop.on_signals(signal.SIGINT, signal.SIGTERM)
-            asyncio.get_running_loop().add_signal_handler(signal.SIGUSR2, _no_rolling_restart)
-            return await server.serve(sockets, stop=stop, ready=ready)
+            loop.add_signal_handler(signal.SIGUSR2, _no_rolling_restart)
+            speaking: list[asyncio.Task[None]] = []
+
+            def reload() -> None:
+                if not speaking or stop.asked.is_set():  # a manager hears of it while it runs, neither before nor after
+                    server.reload()
+                    return
+                notifier.reloading()
+                server.reload(lambda sound: notifier.reloaded(sound=sound))
+
+            def started() -> None:
+                ready()
+                speaking.append(loop.create_task(_keep_telling(notifier, stop)))
+
+            loop.add_signal_handler(signal.SIGHUP, reload)
+            try:
+                return await server.serve(sockets, stop=stop, ready=started)
+            finally:
+                for task in speaking:
+                    task.cancel()
 
         _run(server, main())
         return 0
@@ -73,11 +91,15 @@ def run(settings: Settings, announce: Callable[[Snapshot, Sequence[Address]], No
             forget_socket(settings.admin_bind)
 
 
-def _reachable(settings: Settings, sockets: Sequence[socket.socket]) -> list[Address]:
-    """The addresses as the user gave them, with the ports that the kernel gave for port 0."""
-    ports = iter(dict.fromkeys(sock.getsockname()[1] for sock in sockets))
-    asked = [Address.parse(bind) for bind in settings.bind]
-    return [Address(address.host, address.port or next(ports)) for address in asked]
+async def _keep_telling(notifier: Notifier, stop: Stop) -> None:
+    """Tell the service manager that the event loop turns, while it does; and that it stops, once."""
+    pause = None if notifier.watchdog is None else notifier.watchdog / 3
+    while not stop.asked.is_set():
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.asked.wait(), pause)
+            break
+        notifier.alive()
+    notifier.stopping()
 
 
 def _no_rolling_restart() -> None:
@@ -128,13 +150,26 @@ def _work(settings: Settings, sockets: Sockets, pipe: Pipe) -> None:
         yielding = asyncio.Event()
 
         def heard() -> None:
-            loop.remove_reader(pipe.fileno())
-            with suppress(EOFError, OSError):
-                if pipe.recv() is Word.YIELD:
+            try:
+                word = pipe.recv()
+            except (EOFError, OSError):  # the parent is gone
+                word = None
+            if word is Word.PING:
+                say(Word.PONG)
+            elif word is Word.RELOAD:
+                server.reload(lambda sound: say(Word.RELOADED if sound else Word.REFUSED))
+            else:
+                loop.remove_reader(pipe.fileno())
+                if word is Word.YIELD:
                     yielding.set()
-            stop()
+                stop()
+
+        def say(word: Word) -> None:
+            with suppress(OSError):  # to who is gone: read at the next turn
+                pipe.send(word)
 
         loop.add_reader(pipe.fileno(), heard)
+        loop.add_signal_handler(signal.SIGHUP, server.reload)
         return await server.serve(
             sockets,
             stop=stop,

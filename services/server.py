@@ -74,6 +74,13 @@ class Server:
         self._app = app
         self._enrollment = _enrollment(settings, self._audit)
 
+    def reload(self, done: Callable[[bool], None] = lambda _: None) -> None:
+        """Look at the files anew, and open the audit log anew: it may have been moved. `done` hears whether they are
+        sound.
+        """
+        self.source.reload_now(done)
+        self._audit.reopen()
+
     async def serve(
         self,
         sockets: Sockets,

@@ -29,6 +29,7 @@ from services.transport.admission import Admission, server_names
 from services.transport.context import TLSPolicy
 from services.transport.engine import Config
 from services.transport.limits import Limits
+from services.transport.passed import check_passed, is_passed
 from services.transport.sockets import BACKLOG, Address, BindError
 from services.transport.source import TrustRules
 
@@ -47,7 +48,7 @@ class SettingsError(ValueError):
 def _address(bind: str | None) -> str | None:
     if bind is not None:
         try:
-            Address.parse(bind)
+            check_passed(bind) if is_passed(bind) else Address.parse(bind)
         except BindError as error:
             raise ValueError(str(error)) from None
     return bind
@@ -95,7 +96,8 @@ class Settings(BaseSettings):
     bind: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_addresses)] = (
         "localhost:8443",
     )
-    """Addresses to listen on, `HOST:PORT`; a name means all its addresses, IPv4 and IPv6."""
+    """Addresses to listen on, `HOST:PORT`; a name means all its addresses, IPv4 and IPv6. Sockets that were passed by
+    systemd: `fd://3`, `fd://NAME`, `fd://` for all of them."""
     workers: int = Field(1, ge=1, le=256)
     """Processes that share the sockets."""
     tls_policy: TLSPolicy = TLSPolicy.DEFAULT

@@ -1,7 +1,8 @@
 """Supervisor: keeps N workers on the same sockets, replaces who dies, and restarts them one after another.
 
 SIGTERM and SIGINT stop all; SIGHUP goes on to each worker, which looks at its files; SIGUSR2 replaces the workers one
-by one, each only when its successor serves: no request is lost, and a broken update leaves the old ones at work.
+by one, each only when its successor serves: no request is lost, and a broken update leaves the old ones at work. The
+service manager is told of all that, and of the watchdog only while every worker that serves answers.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any
 
 import structlog
+
+from services.notify import Notifier
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +44,16 @@ class Word(Enum):
     """Said to it: its successor is ready. It leaves, and answers no probes any more: the successor does."""
     RETIRE = "retire"
     """It has answered as many requests as it should, and wants a successor."""
+    PING = "ping"
+    """Said to it: does its event loop turn?"""
+    PONG = "pong"
+    """It does."""
+    RELOAD = "reload"
+    """Said to it: look at the files."""
+    RELOADED = "reloaded"
+    """It has, and serves by them."""
+    REFUSED = "refused"
+    """It has, and serves by what it had before."""
 
 
 @dataclass(eq=False)
@@ -51,6 +64,22 @@ class _Worker:
     born: float = field(default_factory=time.monotonic)
     ready: bool = False
     leaving: bool = False
+    asked: bool = False
+    """Whether it owes an answer to a PING."""
+    reloads: int = 0
+    """How many reloads it has not answered yet."""
+
+    @property
+    def serves(self) -> bool:
+        return self.ready and not self.leaving and not self.pipe.closed
+
+    def tell(self, word: Word) -> bool:
+        """Whether it could be told: one that has just died is buried soon."""
+        try:
+            self.pipe.send(word)
+        except OSError:
+            return False
+        return True
 
     def leave(self) -> None:
         self.leaving = True
@@ -58,9 +87,7 @@ class _Worker:
 
     def give_way(self) -> None:
         self.leaving = True
-        try:
-            self.pipe.send(Word.YIELD)
-        except OSError:
+        if not self.tell(Word.YIELD):
             self.process.terminate()
 
 
@@ -73,8 +100,10 @@ class Supervisor:
         count: int,
         ready: Callable[[], None],
         buried: Callable[[int], None] = lambda _: None,
+        notifier: Notifier | None = None,
     ) -> None:
         """`ready` is called once, when all of them are; `buried` with the id of each process that has ended."""
+        self._notifier = notifier or Notifier()
         self._work = work
         self._buried = buried
         self._count = count
@@ -88,12 +117,16 @@ class Supervisor:
         os.set_blocking(self._woken, False)
         os.set_blocking(self._wake, False)
         self._restart = False
+        self._reload = False
+        self._reloading = False
+        self._refused = False
+        self._next_round = 0.0
 
     def run(self) -> int:
         """Return the exit code, when the last worker has ended."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._stop)
-        signal.signal(signal.SIGHUP, self._pass_on)
+        signal.signal(signal.SIGHUP, self._reload_asked)
         signal.signal(signal.SIGUSR2, self._restart_asked)
         resource_tracker.ensure_running()  # started by the first worker, it would unblock the signal in between
         for _ in range(self._count):
@@ -101,7 +134,8 @@ class Supervisor:
         failed = False
         while self._workers:
             speaking = [worker.pipe for worker in self._workers if not worker.pipe.closed]
-            found = wait([self._woken, *(worker.process.sentinel for worker in self._workers), *speaking])
+            sentinels = [worker.process.sentinel for worker in self._workers]
+            found = wait([self._woken, *sentinels, *speaking], self._until_next_round())
             with suppress(BlockingIOError):
                 os.read(self._woken, 512)
             for worker in list(self._workers):
@@ -109,6 +143,10 @@ class Supervisor:
                     self._hear(worker)
                 if worker.process.sentinel in found and not worker.process.is_alive():
                     failed |= self._bury(worker)
+            if self._reload:
+                self._reload = False
+                self._pass_on()
+            self._end_reload()
             if self._restart:
                 self._restart = False
                 self._outgoing.extend(w for w in self._workers if not w.leaving and w not in self._outgoing)
@@ -148,7 +186,17 @@ class Supervisor:
             return
         if word is Word.RETIRE:
             self._outgoing.append(worker)
-            return
+        elif word is Word.PONG:
+            worker.asked = False
+            if not any(other.asked for other in self._workers if other.serves):
+                self._notifier.alive()
+        elif word in (Word.RELOADED, Word.REFUSED):
+            worker.reloads -= 1
+            self._refused |= word is Word.REFUSED
+        elif word is Word.READY:
+            self._welcome(worker)
+
+    def _welcome(self, worker: _Worker) -> None:
         worker.ready = True
         if worker.succeeds is not None and worker.succeeds in self._workers:
             log.info("worker replaced", pid=worker.succeeds.process.pid, successor=worker.process.pid)
@@ -156,6 +204,40 @@ class Supervisor:
         if not self._announced and all(w.ready for w in self._workers):
             self._announced = True
             self._ready()
+
+    def _until_next_round(self) -> float | None:
+        """Ask all that serve whether they still do, where it is time; return the seconds until the next time.
+
+        Three rounds in the watchdog's time: who is slow for most of it is not yet dead. None: nobody watches.
+        """
+        watchdog = self._notifier.watchdog
+        if watchdog is None or not self._announced:
+            return None
+        now = time.monotonic()
+        if now >= self._next_round:
+            self._next_round = now + watchdog / 3
+            for worker in self._workers:
+                if worker.serves and not worker.asked:
+                    worker.asked = worker.tell(Word.PING)
+        return self._next_round - now
+
+    def _pass_on(self) -> None:
+        """Have every worker look at its files. Who is starting reads them anyway."""
+        for worker in self._workers:
+            if worker.serves:
+                worker.reloads += worker.tell(Word.RELOAD)
+            elif worker.ready and worker.process.pid is not None:  # on its way out, it hears signals alone
+                with suppress(ProcessLookupError):
+                    os.kill(worker.process.pid, signal.SIGHUP)
+        if self._announced and not self._stopping:
+            self._reloading = True
+            self._notifier.reloading()
+
+    def _end_reload(self) -> None:
+        """Say that the reload is over, once everybody who was asked has answered, leaves or is dead."""
+        if self._reloading and not any(worker.reloads for worker in self._workers if worker.serves):
+            self._notifier.reloaded(sound=not self._refused)
+            self._reloading = self._refused = False
 
     def _bury(self, worker: _Worker) -> bool:
         """Take leave of a worker that has ended; return whether the server has failed with it."""
@@ -187,15 +269,16 @@ class Supervisor:
     # What signals call: nothing but to set a flag, send one on, and wake the loop.
 
     def _stop(self, number: int = signal.SIGTERM, frame: FrameType | None = None) -> None:  # noqa: ARG002 - a handler's
+        if not self._stopping:
+            self._notifier.stopping()
         self._stopping = True
         for worker in self._workers:
             worker.leave()
 
-    def _pass_on(self, number: int, frame: Any) -> None:  # noqa: ARG002
-        for worker in self._workers:
-            if worker.ready and worker.process.pid is not None:  # who is starting reads the files anew anyway
-                with suppress(ProcessLookupError):
-                    os.kill(worker.process.pid, number)
+    def _reload_asked(self, number: int, frame: Any) -> None:  # noqa: ARG002
+        self._reload = True
+        with suppress(BlockingIOError):
+            os.write(self._wake, b".")
 
     def _restart_asked(self, number: int, frame: Any) -> None:  # noqa: ARG002
         self._restart = True

@@ -10,6 +10,7 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
+from services.transport.passed import check_passed, is_passed
 from services.transport.sockets import Address, BindError, listen
 
 _UNIX = "unix:"
@@ -21,6 +22,8 @@ def check_bind(bind: str, *, public: bool) -> str:
         if not bind.removeprefix(_UNIX):
             raise BindError("'unix:' names no socket: write unix:/run/handclasp/admin.sock")
         return bind
+    if is_passed(bind):  # where it listens shows when it is there
+        return check_passed(bind)
     address = Address.parse(bind)
     if public or address.host == "localhost":
         return bind

@@ -91,15 +91,15 @@ class CredentialSource:
         self._rules = rules or TrustRules()
         self.audit = audit or Audit()
         self._wake = asyncio.Event()
-        self._forced = False
+        self._asked: list[Callable[[bool], None]] = []
         self._warned = float("-inf")
         self._read: tuple[bytes, tuple[RevocationList, ...]] | None = None
         self._seen = self._fingerprint()
         self.snapshot = self._load(None)
 
-    def reload_now(self) -> None:
-        """Look at once, and load though nothing seems to have changed: SIGHUP."""
-        self._forced = True
+    def reload_now(self, done: Callable[[bool], None] = lambda _: None) -> None:
+        """Look at once, and load though nothing seems to have changed: SIGHUP. `done` hears whether it was sound."""
+        self._asked.append(done)
         self._wake.set()
 
     async def watch(self) -> None:
@@ -117,11 +117,13 @@ class CredentialSource:
                     await asyncio.wait_for(self._wake.wait(), POLL)
                 self._wake.clear()
                 self._warn_of_lists(time.monotonic())
-                forced, self._forced = self._forced, False
+                asked, self._asked = self._asked, []
                 seen = self._fingerprint()
-                if forced or seen != self._seen:
+                if asked or seen != self._seen:
                     self._seen = seen
-                    await self._reload(loader)
+                    sound = await self._reload(loader)
+                    for done in asked:
+                        done(sound)
         finally:
             notices.cancel()
             loader.shutdown(wait=False)
@@ -136,18 +138,19 @@ class CredentialSource:
                     self._wake.set()
             await asyncio.sleep(POLL)
 
-    async def _reload(self, loader: ThreadPoolExecutor) -> None:
+    async def _reload(self, loader: ThreadPoolExecutor) -> bool:
+        """Whether what the folder holds was taken up."""
         loop, started = asyncio.get_running_loop(), time.monotonic()
         try:
             snapshot = await loop.run_in_executor(loader, self._load, self.snapshot)
         except PKIError as error:
             log.error("reload refused: the credential before it goes on serving", reason=str(error))  # noqa: TRY400
             self.audit.reload_refused(str(error))
-            return
+            return False
         except Exception as error:
             log.exception("reload failed: the credential before it goes on serving")
             self.audit.reload_refused(type(error).__name__)
-            return
+            return False
         self.snapshot = snapshot  # one assignment: a connection sees the old or the new, never a mixture
         self.on_change(snapshot)
         leaf, revoked = snapshot.credential.leaf, sum(map(len, snapshot.revocations.lists.values()))
@@ -162,6 +165,7 @@ class CredentialSource:
             revoked=revoked,
             ms=round((time.monotonic() - started) * 1000, 1),
         )
+        return True
 
     def _load(self, before: Snapshot | None) -> Snapshot:
         """The folder as a Snapshot, if all of it is sound. Raises PKIError; runs in a thread."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from services.transport.limits import Limits
 from services.transport.listener import Listener
 
 if TYPE_CHECKING:
+    import signal
     import socket
     from collections.abc import Callable, Coroutine, Mapping, Sequence
 
@@ -60,11 +60,6 @@ class Terms:
     max_requests: int | None = None
     state: Mapping[str, Any] = field(default_factory=dict)
     """What the application finds in its lifespan's state from the beginning."""
-
-
-def _reload(source: CredentialSource, audit: Audit) -> None:
-    source.reload_now()
-    audit.reopen()
 
 
 async def serve(
@@ -117,7 +112,6 @@ async def serve(
         task.add_done_callback(judging.discard)
 
     source.on_change = judge
-    loop.add_signal_handler(signal.SIGHUP, _reload, source, terms.audit)
     watch = loop.create_task(source.watch())
     servers = [
         await loop.create_server(partial(Handshake, listener), sock=sock, backlog=config.backlog) for sock in sockets

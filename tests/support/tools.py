@@ -18,6 +18,10 @@ _PACKAGES = {
     "chromium": "chromium",
     "certutil": "libnss3-tools",
     "pk12util": "libnss3-tools",
+    "haproxy": "haproxy",
+    "ip": "iproute2",
+    "systemd-analyze": "systemd",
+    "systemd-socket-activate": "systemd",
 }
 # A server that is no command: what to look for, and where Debian keeps it, the newest version last.
 _PROGRAMS = {"postgresql": "postgres"}
