@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import timedelta
 
     from pki.credential import Credential
@@ -27,6 +28,8 @@ class Snapshot:
     revocations: Revocations
     lists_sha256: bytes | None
     """Of the file that they were read from; None where there was none."""
+    vouchers: Mapping[bytes, frozenset[bytes]]
+    """By the key of each authority that may sign a list: the keys of the anchors that vouch for it, its own if it is one."""
     recycle_after: timedelta | None
     """Age from which connections are drained that were made with another certificate of ours; None: never."""
     generation: int

@@ -170,11 +170,12 @@ class CredentialSource:
     def _load(self, before: Snapshot | None) -> Snapshot:
         """The folder as a Snapshot, if all of it is sound. Raises PKIError; runs in a thread."""
         credential, trust, unverified = load_folder_with_lists(self.folder)
-        below = (
+        below = [
             issuer
             for issuer in unverified.issuers
             if is_authority(issuer) and any(was_issued_by(issuer, anchor) for anchor in trust)
-        )
+        ]
+        vouchers = _vouchers(trust, below)
         now = datetime.now(UTC)
         self._check_ours(credential.leaf, now)
         revocations = Revocations.of(
@@ -188,6 +189,7 @@ class CredentialSource:
             trust=trust,
             revocations=revocations,
             lists_sha256=None if unverified.data is None else hashlib.sha256(unverified.data).digest(),
+            vouchers=vouchers,
             recycle_after=self._rules.recycle_after,
             policy=None if self._rules.policy_file is None else Policy.load(self._rules.policy_file),
             generation=generation,
@@ -262,6 +264,16 @@ class CredentialSource:
         return tuple(found)
 
 
+def _vouchers(trust: TrustBundle, below: Sequence[x509.Certificate]) -> dict[bytes, frozenset[bytes]]:
+    """By the key of each authority, whose word makes it one."""
+    found = {key_id(anchor): {key_id(anchor)} for anchor in trust}
+    for authority in below:
+        found.setdefault(key_id(authority), set()).update(
+            key_id(anchor) for anchor in trust if was_issued_by(authority, anchor)
+        )
+    return {key: frozenset(anchors) for key, anchors in found.items()}
+
+
 def _check_lists(revocations: Revocations, trust: TrustBundle, now: datetime, before: Snapshot | None) -> None:
     """Raise TrustError for lists that would let in who must stay out."""
     for found in revocations.lists.values():
@@ -278,7 +290,7 @@ def _check_lists(revocations: Revocations, trust: TrustBundle, now: datetime, be
     trusted = {key_id(anchor) for anchor in trust}
     for key, known in before.revocations.lists.items():
         found_now = revocations.lists.get(key)
-        if found_now is None and key in trusted:
+        if found_now is None and before.vouchers.get(key, frozenset()) & trusted:
             raise TrustError(f"the revocation list of {known.issuer} is gone: put it back, or restart to do without")
         if found_now is not None and found_now.number < known.number:
             raise TrustError(

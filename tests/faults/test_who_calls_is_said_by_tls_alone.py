@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
+from hyperframe.frame import HeadersFrame
 
 from tests.support.trust import Trusting, trusting
 from tests.support.websocket import WebSocket
@@ -24,6 +25,11 @@ FORGED = [
     ("x_forwarded_client_cert", "MIIB"),
     ("x_ssl_client_dn", "CN=root"),
     ("client_cert", "MIIB"),
+    ("x_forwarded-client_cert", "MIIB"),
+    ("x-ssl_client-s-dn", "CN=root"),
+    ("x_client-verify", "SUCCESS"),
+    ("client-cert_chain", ":MIIB:"),
+    ("client-cert", ":once more:"),
 ]
 KEPT = [("x-forwarded-for", "192.0.2.1"), ("x-request-id", "7"), ("client-hints", "ok"), ("x-sslish", "ok")]
 
@@ -64,6 +70,23 @@ def test_forged_fields_of_a_websocket(there: Trusting, over: str) -> None:
     names = {name for name, _ in seen["headers"]}
     assert not names & {name for name, _ in FORGED}
     assert names >= {name for name, _ in KEPT}
+
+
+def test_forged_trailers(there: Trusting) -> None:
+    """Behind the body, on either version: ASGI knows of no trailers in a request, and none becomes a field."""
+    client = there.client("quinn")
+    with client.h2() as wire:
+        stream = wire.open("/told", "POST", end=False, more=[("trailer", "client-cert")])
+        wire.say(stream, b"body")
+        wire.send(HeadersFrame(stream, wire.encoder.encode(FORGED), flags=["END_HEADERS", "END_STREAM"]))
+        over_h2 = json.loads(wire.reply(stream).body)
+    with client.h1() as line:
+        head = "POST /told HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\ntrailer: client-cert\r\n\r\n"
+        line.send_bytes(f"{head}4\r\nbody\r\n0\r\n{as_lines(FORGED)}\r\n".encode())
+        over_h1 = json.loads(line.reply("POST").body)
+    for seen in (over_h1, over_h2):
+        assert not {name for name, _ in seen["headers"]} & {name for name, _ in FORGED}
+        assert seen["identity"] == "quinn@example.com"
 
 
 OURS = ["localhost", "LOCALHOST", "localhost:8443", "localhost.", "shop.example.com", "SHOP.example.COM:443", "[::1]:1"]

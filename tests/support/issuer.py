@@ -79,6 +79,27 @@ class Issuer:
             .sign(self._key, hashes.SHA256())
         )
 
+    def below(self, name: str) -> Issuer:
+        """An authority below this one, which a client sends along."""
+        made = Issuer(name)
+        builder = x509.CertificateBuilder(
+            issuer_name=self.certificate.subject,
+            subject_name=made.certificate.subject,
+            public_key=made.certificate.public_key(),
+            serial_number=x509.random_serial_number(),
+            not_valid_before=made.certificate.not_valid_before_utc,
+            not_valid_after=made.certificate.not_valid_after_utc,
+        )
+        for value, critical in (
+            (x509.BasicConstraints(ca=True, path_length=0), True),
+            (_key_usage(signs_certificates=True, signs=False), True),
+            (x509.SubjectKeyIdentifier.from_public_key(made._key.public_key()), False),
+            (x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), False),
+        ):
+            builder = builder.add_extension(value, critical)
+        made.certificate = builder.sign(self._key, hashes.SHA256())
+        return made
+
     def issue(
         self,
         common_name: str = "alice",

@@ -48,6 +48,7 @@ def snapshot(lists: dict[bytes, RevocationList] | None = None, *, required: bool
         trust=nothing,
         revocations=Revocations(MappingProxyType(lists or {}), required),
         lists_sha256=None,
+        vouchers={},
         recycle_after=None,
         generation=2,
         context=nothing,
