@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trusting]:
-    with trusting(tmp_path_factory.mktemp("trust")) as made:
+    with trusting(tmp_path_factory.mktemp("trust"), TZ="Pacific/Kiritimati") as made:  # its clock says tomorrow
         yield made
 
 

@@ -79,6 +79,16 @@ def test_the_system_s_roots_are_named_nowhere() -> None:
             assert not calls.search(path.read_text()), path
 
 
+def test_contexts_are_never_swapped_or_mended() -> None:
+    """No SNI callback, no other context for a connection that has one, no list put into a store that is in use."""
+    calls = re.compile(r"servername_callback|sni_callback|\.set_context\(|\.add_crl\(|load_locations\(|get_cert_store")
+    for path in (ROOT / "services").rglob("*.py"):
+        if path.relative_to(ROOT).as_posix() != "services/transport/context.py":
+            assert not calls.search(path.read_text()), path
+    context = (ROOT / "services/transport/context.py").read_text()
+    assert not re.search(r"servername_callback|sni_callback|\.set_context\(|\.add_crl\(", context)
+
+
 def test_the_lock_holds_hashes_and_no_host() -> None:
     """Every dependency that the project names is pinned by version and hash; nothing says where it is from."""
     lock = (ROOT / "requirements.lock").read_text()
