@@ -29,7 +29,7 @@ class Snapshot:
     lists_sha256: bytes | None
     """Of the file that they were read from; None where there was none."""
     vouchers: Mapping[bytes, frozenset[bytes]]
-    """By the key of each authority that may sign a list: the keys of the anchors that vouch for it, its own if it is one."""
+    """By the key of who may sign a list: the keys of the anchors that vouch for it, its own where it is one."""
     recycle_after: timedelta | None
     """Age from which connections are drained that were made with another certificate of ours; None: never."""
     generation: int
