@@ -35,7 +35,7 @@ demo:
 # Everything that can be said without running: style, types, who imports whom.
 check:
     ruff check . && ruff format --check .
-    mypy && lint-imports
+    mypy && mypy tests/typing/api.py && lint-imports
 
 # The tests; arguments go to pytest: `just test tests/unit -k identity`.
 test *args:
@@ -44,6 +44,11 @@ test *args:
 # The tests that take long: kill -9 at fifty instants, two hundred issuances at once, attacks, whole rotations under load.
 test-slow *args:
     pytest -n 2 -m slow {{ args }}
+
+# The wheel and the core on every interpreter that is supported, as far as this machine has them.
+test-all:
+    pytest -m slow tests/packaging
+    bash .ci/interpreters
 
 # Talk nonsense to a server behind the handshake, for two minutes; HANDCLASP_FUZZ_SEED repeats a failure.
 fuzz seconds="120" *args:
@@ -61,6 +66,18 @@ bench *args:
 # Three minutes of load while trust changes: requests, revocations and their delay, memory and descriptors.
 soak *args:
     python -m tests.soak {{ args }}
+
+# Wheel and archive of the sources, checked and hashed, in ./dist; uploads nothing. `just release --dirty` to try.
+release *args:
+    bash .ci/release {{ args }}
+
+# What is known of the pinned dependencies, by the advisory services that answer here; fails on a finding.
+audit *args:
+    python .ci/audit.py {{ args }}
+
+# The bill of materials: what it runs with, in which versions and under which licences (CycloneDX).
+sbom file="dist/handclasp.cdx.json":
+    bash .ci/sbom '{{ file }}'
 
 # Write the code in the house's style.
 fmt:

@@ -12,6 +12,8 @@ from clients.errors import BadResponse, InvalidRequest
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+__all__ = ["Reply", "WhoAmI"]
+
 _SHOWN = 200
 """Characters of an unexpected answer that an error shows."""
 

@@ -20,6 +20,21 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+__all__ = [
+    "BadResponse",
+    "CertificateRefused",
+    "ClientError",
+    "ConnectionLost",
+    "CredentialProblem",
+    "InvalidRequest",
+    "RPCError",
+    "ServerNotTrusted",
+    "TimedOut",
+    "Unreachable",
+    "WrongHostName",
+    "WrongProtocol",
+]
+
 
 class ClientError(Exception):
     """Root of the tree."""

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from clients.session import AsyncSession, SyncSession
 
+__all__ = ["AsyncAutoRenew", "AutoRenew"]
+
 log = logging.getLogger("handclasp.renewal")
 
 DUE, SPREAD = 2 / 3, 1 / 20

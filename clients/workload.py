@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from spiffe.workloadapi.x509_context import X509Context
 
+__all__ = ["WorkloadCredential"]
+
 log = logging.getLogger("handclasp.workload")
 
 PATIENCE = 30.0

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     from cryptography import x509
 
+__all__ = ["Credential"]
+
 CERTIFICATE, KEY, TRUST, LISTS = "tls.crt", "tls.key", "ca.crt", "ca.crl"
 # What `handclasp-pki self-signed` and many tools beside it write.
 PLAIN_CERTIFICATE, PLAIN_KEY = "cert.pem", "key.pem"

@@ -28,6 +28,26 @@ from typing import TYPE_CHECKING, ClassVar
 if TYPE_CHECKING:
     from pathlib import Path
 
+__all__ = [
+    "AlreadyExists",
+    "CSRError",
+    "CorruptState",
+    "CredentialError",
+    "EnrollmentError",
+    "IdentityError",
+    "InsecurePermissions",
+    "InvalidName",
+    "InventoryError",
+    "Locked",
+    "NotFound",
+    "PKIError",
+    "PassphraseError",
+    "StateError",
+    "TokenError",
+    "TrustError",
+    "UsageError",
+]
+
 
 class PKIError(Exception):
     """Root of the tree: everything a user can cause."""

@@ -22,6 +22,8 @@ from pki.errors import IdentityError
 if TYPE_CHECKING:
     from datetime import datetime
 
+__all__ = ["Identity", "Purpose"]
+
 Kind = Literal["email", "uri", "dns", "cn"]
 
 # RFC 9598: a mailbox outside ASCII. Comparing it needs rules that few programs agree on, so it is refused.

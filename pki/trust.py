@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+__all__ = ["TrustBundle"]
+
 
 @dataclass(frozen=True, slots=True)
 class TrustBundle:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from pki.identity import Identity
 
+__all__ = ["NoPeerError", "PathCertificate", "Peer", "current_peer"]
+
 
 class NoPeerError(LookupError):
     """`current_peer()` was called where no request of a Handclasp connection is being answered."""

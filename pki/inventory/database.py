@@ -123,7 +123,7 @@ class Database:
             engine = create_engine(self.url, connect_args={"connect_timeout": _PATIENCE}, hide_parameters=True)
         except ImportError as error:
             raise InventoryError(
-                "PostgreSQL needs a package that is not installed: pip install 'handclasp[postgresql]'"
+                "PostgreSQL needs a package that is not installed: pip install 'handclasp[postgres]'"
             ) from error
         event.listen(engine, "connect", _set_up_postgresql)
         return engine

@@ -24,6 +24,20 @@ if TYPE_CHECKING:
 
     from pki.identity import Identity
 
+__all__ = [
+    "ANYBODY",
+    "Authorizer",
+    "PatternError",
+    "all_of",
+    "allow_dns",
+    "allow_email",
+    "allow_fingerprint",
+    "allow_issuer",
+    "allow_uri",
+    "any_of",
+    "deny",
+]
+
 Authorizer: TypeAlias = "Callable[[Identity], bool]"
 
 ANYBODY = "*"

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from services.authorization.policy import Policy, Protocol
 
+__all__ = ["Call", "Gate"]
+
 Engine: TypeAlias = "Callable[[Call], bool | Awaitable[bool]]"
 
 log = structlog.get_logger("handclasp.policy")

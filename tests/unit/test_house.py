@@ -6,19 +6,76 @@ import ast
 import importlib
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 SURFACE = {
+    "clients.api": {"Reply", "WhoAmI"},
+    "clients.errors": {
+        "BadResponse",
+        "CertificateRefused",
+        "ClientError",
+        "ConnectionLost",
+        "CredentialProblem",
+        "InvalidRequest",
+        "RPCError",
+        "ServerNotTrusted",
+        "TimedOut",
+        "Unreachable",
+        "WrongHostName",
+        "WrongProtocol",
+    },
     "clients.http1": {"AsyncClient", "Client"},
     "clients.http2": {"AsyncClient", "Client"},
+    "clients.renewal": {"AsyncAutoRenew", "AutoRenew"},
+    "clients.rpc": {"Codec", "Method", "Protocol"},
+    "clients.workload": {"WorkloadCredential"},
+    "pki.credential": {"Credential"},
+    "pki.errors": {
+        "AlreadyExists",
+        "CSRError",
+        "CorruptState",
+        "CredentialError",
+        "EnrollmentError",
+        "IdentityError",
+        "InsecurePermissions",
+        "InvalidName",
+        "InventoryError",
+        "Locked",
+        "NotFound",
+        "PKIError",
+        "PassphraseError",
+        "StateError",
+        "TokenError",
+        "TrustError",
+        "UsageError",
+    },
+    "pki.identity": {"Identity", "Purpose"},
+    "pki.trust": {"TrustBundle"},
+    "services.authorization.authorizers": {
+        "ANYBODY",
+        "Authorizer",
+        "PatternError",
+        "all_of",
+        "allow_dns",
+        "allow_email",
+        "allow_fingerprint",
+        "allow_issuer",
+        "allow_uri",
+        "any_of",
+        "deny",
+    },
+    "services.authorization.gate": {"Call", "Gate"},
+    "services.peer": {"NoPeerError", "PathCertificate", "Peer", "current_peer"},
 }
-
+"""What others may build on. A name that leaves or changes its meaning is a line under *Changed* or *Removed*."""
 
 ONLY_IN = {
     "hypercorn": {"services/transport/engine.py", "services/stock.py"},
@@ -61,7 +118,20 @@ def test_every_command_has_its_function(entry: str) -> None:
 
 @pytest.mark.parametrize("module", SURFACE)
 def test_the_public_surface_is_what_it_is_said_to_be(module: str) -> None:
-    assert set(importlib.import_module(module).__all__) == SURFACE[module]
+    """No more and no less; each is there, and says what it is."""
+    found = importlib.import_module(module)
+    assert set(found.__all__) == SURFACE[module]
+    for name in found.__all__:
+        thing = getattr(found, name)
+        assert not callable(thing) or thing.__doc__, name
+
+
+def test_every_module_with_a_surface_is_guarded() -> None:
+    ours = (path for folder in ("pki", "services", "clients") for path in (ROOT / folder).rglob("*.py"))
+    declare = {path.relative_to(ROOT) for path in ours if "\n__all__ = " in path.read_text()}
+    declare -= {Path("services/transport/engine.py")}  # what it takes from elsewhere, for its neighbours
+    named = {module.replace(".", "/") for module in SURFACE}
+    assert {str(path.with_suffix("")).removesuffix("/__init__") for path in declare} == named
 
 
 @pytest.mark.parametrize("package", ONLY_IN)
@@ -113,3 +183,24 @@ def test_no_file_names_a_registry() -> None:
             continue
         if path != Path(__file__):
             assert not hosts.search(text), path
+
+
+def test_the_changelog_keeps_its_form() -> None:
+    """Keep a Changelog 1.1.0: the unreleased first, versions with their dates behind it, six kinds of changes."""
+    headings = re.findall(r"^(#+) (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert headings[:2] == [("#", "Changelog"), ("##", "[Unreleased]")]
+    versions = [text for level, text in headings[2:] if level == "##"]
+    assert all(re.fullmatch(r"\[\d+\.\d+\.\d+\] - \d{4}-\d{2}-\d{2}", text) for text in versions), versions
+    kinds = [text for level, text in headings if level == "###"]
+    assert set(kinds) <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}, kinds
+    assert {level for level, _ in headings} <= {"#", "##", "###"}
+
+
+def test_hooks_run_what_is_here() -> None:
+    """Before a commit nothing is fetched from anywhere: every hook is a tool of the project's own."""
+    for repository in yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]:
+        assert repository["repo"] == "local"
+        for hook in repository["hooks"]:
+            run, tool = hook["entry"].split()[:2], hook["entry"].split()[2]
+            assert run == ["uv", "run"]
+            assert Path(sys.executable).with_name(tool).is_file(), tool
