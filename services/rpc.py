@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
+from services.answer import Answer, is_grpc
 from services.audit import KEY as AUDIT
-from services.audit import bind_audit, current_audit
+from services.audit import bind_audit
 from services.contracts.grpc.health.v1.health_connect import HealthASGIApplication
 from services.contracts.grpc.reflection.v1.reflection_connect import ServerReflectionASGIApplication
 from services.contracts.grpc.reflection.v1alpha.reflection_connect import (
@@ -21,7 +21,6 @@ from services.enrollment.service import bind_enrollment
 from services.greeter.rpc import Greeter
 from services.health.rpc import HealthCheck
 from services.overview import KEY, bind_overview
-from services.peer import current_peer
 from services.reflection.rpc import Reflection, ReflectionAlpha
 from services.reflection.service import Catalogue
 from services.terms import legible, terms
@@ -33,15 +32,6 @@ if TYPE_CHECKING:
     from connectrpc.server import ConnectASGIApplication
 
     ASGI = Callable[[Any, Any, Any], Coroutine[Any, Any, None]]
-
-_WORDS = {
-    404: ("unimplemented", "this service has no such method"),
-    405: ("invalid_argument", "this method is called by POST"),
-    415: ("invalid_argument", "not a content type of gRPC, gRPC-Web or Connect that this method takes"),
-}
-"""What is said where connectrpc has a status alone: a canonical code, as the status has it, and a line."""
-
-_GRPC, _GRPC_WEB = b"application/grpc", b"application/grpc-web"
 
 
 class WithRPC:
@@ -66,8 +56,8 @@ class WithRPC:
                 bind_audit(state.get(AUDIT))
                 bind_overview(state.get(KEY))
                 bind_enrollment(state.get(ENROLLMENT))
-                answer = _Answer(scope["path"][1:], send)
-                if scope["http_version"] != "2" and _is_grpc(scope["headers"]):
+                answer = Answer(scope["path"][1:], send)
+                if scope["http_version"] != "2" and is_grpc(scope["headers"]):
                     await answer.needs_http2("gRPC needs HTTP/2; Connect and gRPC-Web do not")
                 elif scope["http_version"] != "2" and scope["path"] in self._conversations:
                     await answer.needs_http2("this method speaks both ways at once, which needs HTTP/2")
@@ -94,47 +84,6 @@ def services() -> dict[str, ASGI]:
         ServerReflectionAlphaASGIApplication(ReflectionAlpha(catalogue), **usual),
     ]
     return {application.path.removeprefix("/"): application for application in made}
-
-
-def _is_grpc(fields: list[tuple[bytes, bytes]]) -> bool:
-    kind = next((value for name, value in fields if name == b"content-type"), b"")
-    return kind.startswith(_GRPC) and not kind.startswith(_GRPC_WEB)
-
-
-class _Answer:
-    """What is sent, with words where there would be a status alone."""
-
-    def __init__(self, method: str, send: Any) -> None:
-        self._method, self._send = method, send
-        self._body: bytes | None = None
-
-    async def __call__(self, message: Any) -> None:
-        if self._body is not None:
-            message = {**message, "body": self._body}
-        elif message["type"] == "http.response.start" and _is_bare(message):
-            self._body, head = self._refuse(*_WORDS[message["status"]])
-            message = {**message, "headers": [*message["headers"], *head]}
-        await self._send(message)
-
-    async def needs_http2(self, words: str) -> None:
-        """505 (RFC 9110 section 15.6.6), as Connect writes errors.
-
-        gRPC's status is in trailers, which HTTP/1.1 clients do not read; and most of them send all before they read.
-        """
-        body, head = self._refuse("unimplemented", words)
-        await self._send({"type": "http.response.start", "status": 505, "headers": head})
-        await self._send({"type": "http.response.body", "body": body})
-
-    def _refuse(self, code: str, words: str) -> tuple[bytes, list[tuple[bytes, bytes]]]:
-        """The body and its fields; and it is written down."""
-        if (audit := current_audit()) is not None:
-            audit.rpc_failed(current_peer(), self._method, code, words)
-        body = json.dumps({"code": code, "message": words}).encode()
-        return body, [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-
-
-def _is_bare(start: Any) -> bool:
-    return start["status"] in _WORDS and not any(name == b"content-type" for name, _ in start["headers"])
 
 
 def conversations() -> list[str]:

@@ -6,7 +6,8 @@ Who does not answer here does not answer at all: that is what a probe wants to k
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
+from traceback import walk_tb
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -16,12 +17,20 @@ from hypercorn.config import Config
 if TYPE_CHECKING:
     import socket
     import ssl
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Iterator, Sequence
 
 log = structlog.get_logger("handclasp.stock")
 
 _LAST_WORDS = 1.0
 """Seconds that answers under way have."""
+
+_REQUESTS, _STREAMS = 50, 10
+"""Requests a connection, and at once: Hypercorn counts no resets, and here come strangers (CVE-2023-44487)."""
+
+_BROKEN = "Unhandled exception in client_connected_cb"
+"""What asyncio says of a connection whose callback raised."""
+_CALLBACK = "hypercorn.asyncio.run"
+"""The module whose callback is Hypercorn's."""
 
 
 class _Config(Config):
@@ -58,14 +67,52 @@ async def serving(
     config.include_server_header = False
     config.graceful_timeout = _LAST_WORDS
     config.ssl_handshake_timeout = config.read_timeout = 10
+    config.keep_alive_max_requests, config.h2_max_concurrent_streams = _REQUESTS, _STREAMS
     task = asyncio.create_task(serve(app, config, shutdown_trigger=ended.wait))
     task.add_done_callback(_say_if_failed)
     try:
-        yield
+        with _one_line():
+            yield
     finally:
         ended.set()
         await asyncio.wait([task], timeout=2 * _LAST_WORDS)
         task.cancel()
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    """A connection there that breaks is a line in the log: whoever sends nonsense is not to fill it with tracebacks.
+
+    Hypercorn's HTTP/2 raises at DATA behind an answer, for one.
+    """
+    loop = asyncio.get_running_loop()
+    before = loop.get_exception_handler()
+
+    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if context.get("message") == _BROKEN and _is_of_hypercorn(error):
+            log.info("a connection beside the main listener broke", reason=repr(_innermost(error)))
+        elif before is not None:
+            before(loop, context)
+        else:
+            loop.default_exception_handler(context)
+
+    loop.set_exception_handler(handle)
+    try:
+        yield
+    finally:
+        loop.set_exception_handler(before)
+
+
+def _is_of_hypercorn(error: BaseException | None) -> bool:
+    trace = None if error is None else error.__traceback__
+    return any(frame.f_globals.get("__name__") == _CALLBACK for frame, _ in walk_tb(trace))
+
+
+def _innermost(error: BaseException | None) -> BaseException | None:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _say_if_failed(task: asyncio.Task[None]) -> None:

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from pki.credential import locate
 from pki.errors import PKIError
 from pki.pem import to_pem
+from services.answer import Answer, is_grpc
 from services.contracts.handclasp.enrollment.v1.enrollment_connect import BootstrapServiceASGIApplication
 from services.enrollment.rpc import MAX_REQUEST, Bootstrap
 from services.terms import legible, terms
@@ -76,8 +77,13 @@ class _Only:
         if scope["type"] == "lifespan":
             await _live(receive, send)
         elif scope["type"] == "http" and scope["path"] == f"{self._service.path}/Enroll":
-            scope["headers"] = legible(scope["headers"])
-            await self._service(scope, receive, send)
+            answer = Answer(scope["path"][1:], send)
+            if scope["http_version"] != "2" and is_grpc(scope["headers"]):
+                await _take(receive)
+                await answer.needs_http2("gRPC needs HTTP/2; Connect and gRPC-Web do not")
+            else:
+                scope["headers"] = legible(scope["headers"])
+                await self._service(scope, receive, answer)
         elif scope["type"] == "http":
             await _take(receive)
             words = b"one-time tokens are taken here, and nothing else is\n"

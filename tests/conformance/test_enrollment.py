@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import shutil
 import signal
 import socket
@@ -23,6 +24,8 @@ from pki.crl_signing import Reason
 from pki.identity import Identity
 from pki.pem import parse_certificates
 from services.contracts.handclasp.enrollment.v1.enrollment_pb import (
+    EnrollRequest,
+    EnrollResponse,
     GetCRLRequest,
     GetCRLResponse,
     RenewRequest,
@@ -218,6 +221,50 @@ def test_a_stranger_s_brackets_end_nothing(authority: Authority, server: Server)
         assert "no certificate signing request" in reply.json()["message"]
     token = authority.token("erin")
     issued(post(authority.alice, authority.enroll_port, ENROLL, asked(csr(), token=token), certificate=False))
+
+
+def test_strangers_are_told_in_a_line(authority: Authority, server: Server) -> None:
+    """Also by HTTP/2 with more behind the answer than anybody reads, and gRPC where it cannot be; see `serving`."""
+    assert server.port
+    url = f"https://localhost:{authority.enroll_port}{ENROLL}"
+    (authority.folder / "large").write_bytes(bytes(8_000_000))
+    cases = [
+        (["--http1.1", "--header", "content-type: application/grpc", "--data", ""], "unimplemented"),
+        (["--header", "content-type: application/xml", "--data", "x"], "invalid_argument"),
+        (["--request", "PUT", "--json", "{}"], "invalid_argument"),
+        (["--header", "content-type: application/proto", "--data-binary", "\x7f"], "invalid_argument"),
+        (["--http1.1", "--header", "content-type: application/proto", "--data-binary", "@large"], "resource_exhausted"),
+        (["--http2", "--header", "content-type: application/proto", "--data-binary", "@large"], "resource_exhausted"),
+    ]
+    for words, code in cases:
+        done = subprocess.run(
+            [require("curl"), "--silent", "--cacert", authority.alice / "ca.crt", *words, url],
+            cwd=authority.folder, capture_output=True, timeout=20, check=False,
+        )  # fmt: skip
+        told = json.loads(done.stdout)
+        assert told["code"] == code, words
+        assert told["message"].isprintable()
+    head = [require("curl"), "--silent", "--cacert", authority.alice / "ca.crt", "--head", url]
+    for version in ("--http1.1", "--http2"):
+        assert b" 405" in subprocess.run([*head, version], capture_output=True, timeout=20, check=True).stdout
+    server.logged("a connection beside the main listener broke")
+
+
+def test_grpc_takes_a_token(authority: Authority, server: Server) -> None:
+    """By grpcio, who has the authority and no certificate."""
+    assert server.port
+    credentials = grpc.ssl_channel_credentials((authority.alice / "ca.crt").read_bytes())
+    with grpc.secure_channel(f"localhost:{authority.enroll_port}", credentials) as channel:
+        enroll = channel.unary_unary(ENROLL, EnrollRequest.to_binary, EnrollResponse.from_binary)
+        token = authority.token("frank")
+        made = enroll(EnrollRequest(token=token, csr=csr()), timeout=10).issued
+        assert (
+            Identity.from_certificate(parse_certificates(made.certificate_chain.encode())[0]).name
+            == "frank@example.com"
+        )
+        with pytest.raises(grpc.RpcError) as error:
+            enroll(EnrollRequest(token=token, csr=csr()), timeout=10)
+        assert error.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
 def test_the_chain_goes_up_to_the_anchor(authority: Authority, server: Server) -> None:
