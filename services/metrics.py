@@ -6,15 +6,22 @@ the audit log's: what it writes down, this counts.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import tempfile
+import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, multiprocess
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.mmap_dict import MmapedDict
+
+from services.reasons import ENDED, OTHER, REFUSED, word
+from services.settings import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -24,69 +31,17 @@ if TYPE_CHECKING:
 _FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """prometheus-client's own name: where workers keep what is summed up at each scrape. Read when it is imported."""
 
+_ADDED_UP = ("counter", "histogram", "summary")
+_GONE = "ended"
+"""Kinds of files whose values outlive their process, and the name in the place of its number."""
+
+_PATIENCE = 1.0
+"""Seconds to wait for the folder: a scrape holds it for milliseconds."""
+
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 _MOST_SERVICES = 50
 """Services that are told apart: the application names them, and may name them after what a stranger sent."""
-
-OTHER = "other"
-
-# By how the reason begins: further on it may quote a stranger. What is in no row is "other".
-_REFUSED = {
-    "peer did not return a certificate": "no certificate",
-    "no certificate was verified": "no certificate",
-    "its certificate is revoked": "revoked",
-    "the revocation list of its authority is stale": "stale revocation list",
-    "there is no revocation list": "no revocation list",
-    "certificate has expired": "expired",
-    "certificate is not yet valid": "not yet valid",
-    "unable to get local issuer certificate": "unknown authority",
-    "unable to get issuer certificate": "unknown authority",
-    "unable to verify the first certificate": "unknown authority",
-    "self-signed certificate": "unknown authority",
-    "an authority's certificate": "not a client's",
-    "not a client's certificate": "not a client's",
-    "unsuitable certificate purpose": "not a client's",
-    "the certificate names nobody": "no identity",
-    "the certificate holds": "no identity",
-    "the certificate has several": "no identity",
-    "the email": "no identity",
-    "the URI": "no identity",
-    "the DNS name": "no identity",
-    "the SPIFFE ID": "no identity",
-    "the common name": "no identity",
-    "a SPIFFE ID": "no identity",
-    "an empty": "no identity",
-    "the certificate cannot be read": "malformed certificate",
-    "plain HTTP": "plain HTTP",
-    "no handshake within": "too slow",
-    "it was the slowest": "too many",
-    "too many connections": "too many",
-    "the client closed the connection": "client left",
-    "unexpected eof": "client left",
-    "no common application protocol": "no common protocol",
-    "unsupported protocol": "no common version",
-    "wrong version number": "no common version",
-    "no shared cipher": "no common cipher",
-    "no suitable": "no common cipher",
-    "tlsv1 alert": "refused by the client",
-    "tlsv13 alert": "refused by the client",
-    "sslv3 alert": "refused by the client",
-    "ssl/tls alert": "refused by the client",
-}
-_ENDED = {
-    "its certificate is revoked": "revoked",
-    "its certificate has expired": "expired",
-    "its authority is no longer trusted": "authority removed",
-    "the revocation list of its authority is stale": "stale revocation list",
-    "there is no revocation list": "no revocation list",
-    "the server's certificate was replaced": "recycled",
-    "streams reset": "limit",
-    "too many": "limit",
-    "the request's head": "limit",
-    "a stream's window": "limit",
-    "the peer takes nothing": "limit",
-}
 
 
 class Metrics:
@@ -136,12 +91,12 @@ class Metrics:
         self._children: dict[tuple[str, int | None, str], Any] = {}
         self._services: set[str] = set()
         self._counted: dict[str, Callable[[Mapping[str, Any]], None]] = {
-            "handshake.refused": lambda facts: self._handshake("refused", _known(_REFUSED, facts["reason"])),
-            "connection.refused": lambda facts: self._handshake("refused", _known(_REFUSED, facts["reason"])),
+            "handshake.refused": lambda facts: self._handshake("refused", word(REFUSED, facts["reason"])),
+            "connection.refused": lambda facts: self._handshake("refused", word(REFUSED, facts["reason"])),
             "connection.opened": self._opened,
             "connection.closed": lambda facts: self._open.labels(facts["alpn"] or "http/1.1").dec(),
-            "connection.cut": lambda facts: self._ended.labels("cut", _known(_ENDED, facts["reason"])).inc(),
-            "connection.drained": lambda facts: self._ended.labels("drained", _known(_ENDED, facts["reason"])).inc(),
+            "connection.cut": lambda facts: self._ended.labels("cut", word(ENDED, facts["reason"])).inc(),
+            "connection.drained": lambda facts: self._ended.labels("drained", word(ENDED, facts["reason"])).inc(),
             "request.refused": lambda facts: self._refused.labels(str(facts["status"])).inc(),
             "certificate.renewed": lambda _: self._enrollments.labels("renewed").inc(),
             "certificate.enrolled": lambda _: self._enrollments.labels("enrolled").inc(),
@@ -238,13 +193,14 @@ class TrustCollector:
 def exposition(accept: str, trust: TrustCollector) -> tuple[bytes, str]:
     """All metrics of all workers, and those that the application has made itself, in the format that is asked for."""
     registry = CollectorRegistry()
-    if os.environ.get(_FOLDER):
-        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    else:
-        registry.register(REGISTRY)
     registry.register(trust)
     encode, content_type = choose_encoder(accept)
-    return encode(registry), content_type
+    if not (folder := os.environ.get(_FOLDER)):
+        registry.register(REGISTRY)
+        return encode(registry), content_type
+    multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    with _held(Path(folder), fcntl.LOCK_SH, _PATIENCE):
+        return encode(registry), content_type
 
 
 @contextmanager
@@ -261,11 +217,87 @@ def shared() -> Iterator[None]:
             del os.environ[_FOLDER]
 
 
-def bury(pid: int) -> None:
-    """A worker has ended: its connections are open no more. What it has counted stays."""
-    if os.environ.get(_FOLDER):
+def sweep() -> None:
+    """Remove from the operator's folder, where one is named, what processes counted that are gone.
+
+    Raises SettingsError where there is no such folder, or nobody may write there.
+    """
+    if not (named := os.environ.get(_FOLDER)):
+        return
+    folder = Path(named)
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise SettingsError(f"{_FOLDER}: {named} is no folder that can be written to: make it, or name none")
+    for left in folder.glob("*.db"):
+        pid = left.stem.rpartition("_")[2]
+        if pid == _GONE or (pid.isdigit() and not _runs(int(pid))):
+            left.unlink(missing_ok=True)
+
+
+class Undertaker:
+    """What workers leave behind when they end. Lives in their parent."""
+
+    def __init__(self) -> None:
+        self._waiting: list[int] = []
+
+    def bury(self, pid: int) -> None:
+        """A worker has ended: its connections are open no more. What it has counted stays, in one file for all of them.
+
+        Where a scrape holds the folder for long, it is left to the next burial: until then it counts as it is.
+        """
+        if not os.environ.get(_FOLDER):
+            return
         multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
+        self._waiting.append(pid)
+        folder = Path(os.environ[_FOLDER])
+        with _held(folder, fcntl.LOCK_EX, _PATIENCE) as alone:
+            while alone and self._waiting:
+                ended = self._waiting.pop()
+                for kind in _ADDED_UP:
+                    _hand_down(folder / f"{kind}_{ended}.db", folder / f"{kind}_{_GONE}.db")
 
 
-def _known(table: Mapping[str, str], reason: str) -> str:
-    return next((word for beginning, word in table.items() if reason.startswith(beginning)), OTHER)
+def _hand_down(left: Path, heir: Path) -> None:
+    """Add the values of one file to another."""
+    if not left.exists():
+        return
+    beside = heir.with_suffix(".new")
+    beside.unlink(missing_ok=True)
+    added = MmapedDict(str(beside))  # type: ignore[no-untyped-call]
+    for source in (heir, left):
+        if source.exists():
+            for key, value, moment, _ in MmapedDict.read_all_values_from_file(str(source)):  # type: ignore[no-untyped-call]
+                added.write_value(key, added.read_value(key)[0] + value, moment)  # type: ignore[no-untyped-call]
+    added.close()  # type: ignore[no-untyped-call]
+    beside.replace(heir)
+    left.unlink()
+
+
+@contextmanager
+def _held(folder: Path, how: int, patience: float) -> Iterator[bool]:
+    """Hold the folder's lock, so that nobody reads while values change their file; False: not within these seconds."""
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    until = time.monotonic() + patience
+    try:
+        while not (locked := _locked(descriptor, how)) and time.monotonic() < until:
+            time.sleep(0.005)
+        yield locked
+    finally:
+        os.close(descriptor)
+
+
+def _locked(descriptor: int, how: int) -> bool:
+    try:
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -46,6 +46,8 @@ def run(settings: Settings, announce: Callable[[Snapshot, Sequence[Address]], No
         AppNotFoundError, AuditLogError, BindError, PKIError, SettingsError: what the message says.
     """
     notifier = Notifier.take(os.environ)
+    if settings.admin_bind is not None:
+        metrics.sweep()
     server = Server(settings)
     sockets, addresses = open_sockets(settings)
 
@@ -57,7 +59,8 @@ def run(settings: Settings, announce: Callable[[Snapshot, Sequence[Address]], No
         if settings.workers > 1 or settings.max_requests is not None:
             with metrics.shared() if settings.admin_bind is not None else nullcontext():
                 work = partial(_work, settings, sockets)
-                return Supervisor(work, settings.workers, ready, buried=metrics.bury, notifier=notifier).run()
+                buried = metrics.Undertaker().bury
+                return Supervisor(work, settings.workers, ready, buried=buried, notifier=notifier).run()
         stop = Stop()
 
         async def main() -> bool:

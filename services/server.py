@@ -8,12 +8,14 @@ import random
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
+from socket import AF_UNIX
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from pki.authority_files import check_passphrase, read_passphrase
 from pki.lifecycle import Lifecycle
 from pki.state import State
 from services import logs, metrics
+from services.admin.binding import answers_to
 from services.admin.routes import create_admin
 from services.admin.service import Readiness
 from services.audit import KEY as AUDIT
@@ -102,7 +104,7 @@ class Server:
 
         readiness = Readiness(lambda: self.source.snapshot, stopping)
         trust = metrics.TrustCollector(lambda: self.source.snapshot, self.source.folder.name)
-        admin_app = create_admin(readiness, partial(metrics.exposition, trust=trust))
+        admin_app = create_admin(readiness, partial(metrics.exposition, trust=trust), self._answering(sockets.admin))
 
         def started() -> None:
             readiness.started = True
@@ -124,6 +126,12 @@ class Server:
                 )
         finally:
             patience.cancel()
+
+    def _answering(self, sockets: Sequence[socket.socket]) -> Callable[[str], bool]:
+        """Whether the admin listener is meant by a host."""
+        settings = self._settings
+        public = settings.admin_public or any(sock.family == AF_UNIX for sock in sockets)
+        return partial(answers_to, bind=settings.admin_bind or "", public=public)
 
     async def _run_out_of_patience(self, stop: Stop, overview: Overview) -> None:
         """Tell streams that the server stops, in time for the words to arrive."""

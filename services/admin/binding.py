@@ -36,6 +36,24 @@ def check_bind(bind: str, *, public: bool) -> str:
     )
 
 
+def answers_to(host: str, bind: str, *, public: bool) -> bool:
+    """Whether a request for this host (the Host field) is one that was meant for `bind`.
+
+    A page that a browser of this machine shows may have its own name lead here (DNS rebinding), and read the answers.
+    Who listens on loopback is therefore asked for as localhost, by an address, or by the name that it was bound to.
+    """
+    if public or bind.startswith(_UNIX) or not host:
+        return True
+    own = "localhost" if is_passed(bind) else Address.parse(bind).host.lower()
+    name = host.lower()
+    name = name[1:].partition("]")[0] if name.startswith("[") else name.partition(":")[0].removesuffix(".")
+    if name in ("localhost", own) or name.endswith(".localhost"):
+        return True
+    with suppress(ValueError):
+        return bool(ipaddress.ip_address(name))
+    return False
+
+
 def admin_sockets(bind: str) -> list[socket.socket]:
     """Listen on `HOST:PORT` or `unix:PATH`; the socket file is for this user and group. Raises BindError."""
     if not bind.startswith(_UNIX):

@@ -14,9 +14,19 @@ if TYPE_CHECKING:
     from services.admin.service import Readiness
 
 
-def create_admin(readiness: Readiness, exposition: Callable[[str], tuple[bytes, str]]) -> Quart:
-    """An application of its own: nothing of it is reachable on the port that demands certificates, or the other way."""
+def create_admin(
+    readiness: Readiness, exposition: Callable[[str], tuple[bytes, str]], answers_to: Callable[[str], bool]
+) -> Quart:
+    """An application of its own: nothing of it is reachable on the port that demands certificates, or the other way.
+
+    `answers_to` says of a host (the Host field) whether it is one of ours; others are answered 421 (RFC 9110, 15.5.20).
+    """
     app = Quart("services.admin", static_folder=None)
+
+    @app.before_request
+    async def misdirected() -> Response | None:
+        ours = answers_to(request.headers.get("host", ""))
+        return None if ours else _text("ask for localhost: another name may be anybody's", 421)
 
     @app.get("/livez")
     async def live() -> Response:
@@ -31,7 +41,7 @@ def create_admin(readiness: Readiness, exposition: Callable[[str], tuple[bytes, 
     async def metrics() -> Response:
         # Summing up the files of many workers takes its time: in a thread, the loop serves on.
         body, content_type = await asyncio.to_thread(exposition, request.headers.get("accept", ""))
-        return Response(body, content_type=content_type)
+        return Response(body, content_type=content_type, headers={"cache-control": "no-store"})
 
     return app
 

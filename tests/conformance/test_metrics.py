@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import ssl
+import subprocess
+import sys
 from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -180,9 +183,6 @@ for number in range(200):
 metrics.request({"type": "http", "http_version": "2", "extensions": {"handclasp": {"service": ["no"]}}}, 200, 0.1)
 print(generate_latest().decode())
 """
-    import subprocess
-    import sys
-
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     found = re.findall(r'^handclasp_requests_total\{.*service="([^"]*)".*\} (\S+)$', done.stdout, re.MULTILINE)
     assert len(found) == 51
@@ -215,6 +215,52 @@ def test_workers_are_summed_up(tmp_path: Path) -> None:
         there.server.signal()
         assert there.server.exit_code() == 0
     assert not list(tmp_path.glob("handclasp-metrics-*"))
+
+
+def test_workers_that_are_replaced_leave_nothing_behind(tmp_path: Path) -> None:
+    """But what they counted: whatever the number of those that were, there are files of those that are."""
+    port, folder = free_port(), tmp_path / "counted"
+    folder.mkdir()
+    stale = folder / "gauge_livesum_999999999.db"  # of a server that was killed
+    stale.write_bytes(b"")
+    options = ("--workers", "2", "--max-requests", "5", "--admin-bind", f"127.0.0.1:{port}")
+    with trusting(tmp_path, *options, app="services.app:app", PROMETHEUS_MULTIPROC_DIR=str(folder)) as there:
+        assert not stale.exists()
+        tom = there.client("tom")
+        for _ in range(8):
+            with tom.h2() as wire:
+                assert [wire.get().status for _ in range(6)] == [200] * 6
+        there.server.logged("worker replaced", times=2, timeout=60)
+
+        def count() -> float:
+            return Scrape(port).value("handclasp_requests_total", service="greeter")
+
+        assert {count() for _ in range(20)} == {48.0}
+
+        def pids() -> set[str]:
+            return {path.stem.rpartition("_")[2] for path in folder.glob("*.db")} - {"ended"}
+
+        def living() -> set[str]:
+            return {str(child.pid) for child in psutil.Process(there.server.process.pid).children()}
+
+        eventually(lambda: pids() <= living(), 10, lambda: f"{pids()} {living()}")
+        assert count() == Scrape(port).value("handclasp_request_duration_seconds_count", service="greeter") == 48
+        assert not Scrape(port).value("handclasp_connections_open")
+
+
+def test_a_folder_to_count_in_that_is_not_there(tmp_path: Path) -> None:
+    """One line, and nothing listens."""
+    done = subprocess.run(
+        [sys.executable, "-m", "services", "--admin-bind", f"127.0.0.1:{free_port()}"],
+        cwd=ROOT,
+        env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "none")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("handclasp-serve: error: PROMETHEUS_MULTIPROC_DIR: ")
 
 
 def test_openmetrics(there: Trusting, port: int) -> None:

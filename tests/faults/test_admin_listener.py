@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -31,6 +33,48 @@ def test_ready_and_alive(tmp_path: Path) -> None:
         assert [ask(port, path)[0] for path in ("/", "/whoami", "/healthz", "/authority", "/livez/..")] == [404] * 5
         with there.client("tom").h2() as wire:
             assert [wire.get(path).status for path in ("/metrics", "/readyz", "/livez")] == [404] * 3
+
+
+def test_a_page_that_has_its_name_lead_here_reads_nothing(tmp_path: Path) -> None:
+    """DNS rebinding: what a browser asks for under a stranger's name is answered 421, over a port of this machine."""
+    port = free_port()
+    ours = ("localhost", f"localhost:{port}", "LOCALHOST.", "127.0.0.1:9443", "[::1]:9443", "a.localhost", "10.0.0.7")
+    strangers = ("evil.example", f"evil.example:{port}", "localhost.evil.example", "127.0.0.1.evil.example", "x[::1]")
+    with trusting(tmp_path, "--admin-bind", f"127.0.0.1:{port}") as there:
+        assert {ask(port, "/livez", {"host": host})[0] for host in ours} == {200}
+        for path in ("/livez", "/readyz", "/metrics"):
+            assert {ask(port, path, {"host": host})[0] for host in strangers} == {421}
+        assert there.server.process.poll() is None
+    path = tmp_path / "admin.sock"
+    (tmp_path / "unix").mkdir()
+    with trusting(tmp_path / "unix", "--admin-bind", f"unix:{path}"):  # no browser gets there
+        assert ask(str(path), "/metrics", {"host": "evil.example"})[0] == 200
+
+
+def test_who_dawdles_keeps_no_probe_waiting(tmp_path: Path) -> None:
+    """Heads that do not end, heads without end, bodies without end: each connection ends, and probes are answered."""
+    port = free_port()
+    head = b"GET /livez HTTP/1.1\r\nhost: localhost\r\nx: "
+    with trusting(tmp_path, "--admin-bind", f"127.0.0.1:{port}") as there:
+        dawdling = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(200)]
+        for sock in dawdling:
+            sock.sendall(head)
+        assert ask(port, "/livez") == (200, "ok\n")
+        for shouted in (
+            head + b"a" * 200_000,
+            b"POST /livez HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9999999999\r\n\r\n",
+        ):
+            with socket.create_connection(("127.0.0.1", port), timeout=20) as sock, suppress(OSError):
+                sock.sendall(shouted)
+                for _ in range(4_096):
+                    sock.sendall(b"a" * 65_536)
+                pytest.fail("it listens to everything")
+        for sock in dawdling:
+            with suppress(ConnectionError):
+                assert sock.recv(65_536)[:12] in (b"", b"HTTP/1.1 400", b"HTTP/1.1 408")
+            sock.close()
+        assert ask(port, "/livez") == (200, "ok\n")
+        assert there.server.rss() < 300
 
 
 def test_not_ready_while_draining(tmp_path: Path) -> None:
@@ -70,7 +114,7 @@ def test_ready_throughout_a_rolling_restart(tmp_path: Path) -> None:
         eventually(lambda: ask(port, "/readyz")[0] == 200)
         # Somebody in the middle of a long request keeps the old workers draining.
         with there.client("tom").h2() as wire:
-            asked = threading.Thread(target=lambda: wire.get("/sleep?s=3&tag=long", timeout=10))
+            asked = threading.Thread(target=lambda: wire.get("/sleep?s=3&tag=long", timeout=40))
             asked.start()
             there.server.signal(signal.SIGUSR2)
             answers = set()
