@@ -321,7 +321,13 @@ class _Connection:
             while data := self._h2.data_to_send():
                 try:
                     await self._wire.send(data)
-                except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError, ssl.SSLError) as error:
+                except (
+                    anyio.BrokenResourceError,
+                    anyio.ClosedResourceError,
+                    anyio.EndOfStream,  # the peer has ended it: anyio's TLS says so to who writes, too
+                    OSError,
+                    ssl.SSLError,
+                ) as error:
                     raise httpx.WriteError(str(error) or "the connection broke") from error
 
 

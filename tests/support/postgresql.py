@@ -19,7 +19,7 @@ import pytest
 from tests.support.tools import require
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 _USER = "handclasp"
 _START = 60
@@ -35,8 +35,12 @@ class Server:
     process: subprocess.Popen[bytes]
 
     @classmethod
-    def start(cls) -> Server:
-        """Initialise and start one. Skips the test where the machine has no PostgreSQL."""
+    def start(cls, host: Sequence[str] = (), address: str = "", callers: str = "") -> Server:
+        """Initialise and start one. Skips the test where the machine has no PostgreSQL.
+
+        `host`: words in front of the command that run it elsewhere; there it listens on this address too, and lets in
+        whoever calls from that network.
+        """
         programs = Path(require("postgresql")).parent
         # Short: a socket's path has 107 bytes.
         folder = Path(tempfile.mkdtemp(prefix="hc-pg-", dir="/tmp"))
@@ -53,10 +57,16 @@ class Server:
             capture_output=True, text=True, timeout=_START, check=False, cwd=folder, **drop,  # type: ignore[call-overload]
         )  # fmt: skip
         assert made.returncode == 0, made.stderr
-        options = [word for setting in _HASTE for word in ("-c", setting)]
+        if callers:
+            with (data / "pg_hba.conf").open("a") as file:
+                file.write(f"host all all {callers} trust\n")
+        options = [word for setting in (*_HASTE, f"listen_addresses={address}") for word in ("-c", setting)]
+        if host and drop:  # another namespace takes root, and is entered first
+            host = [*host, "setpriv", "--reuid", str(account.pw_uid), "--regid", str(account.pw_gid), "--clear-groups"]
+            drop = {}
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(
-                [programs / "postgres", "-D", data, "-k", folder, "-c", "listen_addresses=", *options],
+                [*host, programs / "postgres", "-D", data, "-k", folder, *options],
                 stdout=log, stderr=log, cwd=folder, **drop,  # type: ignore[call-overload]
             )  # fmt: skip
         server = cls(folder, process)
