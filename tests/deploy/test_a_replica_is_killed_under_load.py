@@ -164,7 +164,7 @@ def test_a_replica_is_killed_and_another_one_stopped(site: Site, capsys: pytest.
         print(f"\nkilled:  {_figures(killed)}")
     assert killed["failed"] == [], "no request fails"
     assert all(replica == "a" for _, replica in killed["lost"]), "the other replica has lost none"
-    assert all(killed_at - 0.5 <= when < killed_at + 2.5 for when, _ in killed["lost"]), "at that moment, and never else"
+    assert all(killed_at - 0.5 <= when < killed_at + 2.5 for when, _ in killed["lost"]), "at that moment"
     assert 0 < len(killed["lost"]) <= CALLERS * TASKS, "those in its hands"
     assert all(killed["answered"].get(replica, 0) > 100 for replica in ("a", "b"))
     assert killed["renewed"] > 10
