@@ -16,6 +16,7 @@ from clients.api import checked_path, greet_path, read_greeting, read_whoami
 from clients.enrolling_cli import (
     DaemonOption,
     FingerprintOption,
+    FolderOption,
     OutOption,
     SocketOption,
     TokenFileOption,
@@ -137,7 +138,7 @@ def _command(program: str, client: type[SyncSession]) -> typer.Typer:
     def enroll(
         context: typer.Context,
         fingerprint: FingerprintOption,
-        out: OutOption,
+        out: OutOption = None,
         token: TokenOption = None,
         token_file: TokenFileOption = None,
         url: UrlOption = None,
@@ -146,10 +147,11 @@ def _command(program: str, client: type[SyncSession]) -> typer.Typer:
         options = context.obj.with_later(url, None, None, None, timeout)
         said = enrolling_cli.token_of(token, token_file)
         patience = options.timeout or TIMEOUT
-        enrolling_cli.enroll(client.version, _url(options), said, fingerprint, out, timeout=patience)
+        folder = enrolling_cli.folder_of(out, options.credential)
+        enrolling_cli.enroll(client.version, _url(options), said, fingerprint, folder, timeout=patience)
 
     @app.command(help="Keep a folder at what a SPIFFE Workload API gives, until stopped.")
-    def workload(out: OutOption, socket: SocketOption = None) -> None:
+    def workload(out: FolderOption, socket: SocketOption = None) -> None:
         enrolling_cli.workload(program, out, socket)
 
     return app

@@ -31,7 +31,11 @@ TokenFileOption = Annotated[
 FingerprintOption = Annotated[
     str, typer.Option("--fingerprint", metavar="SHA256", help="Of the authority, which the server has to be of.")
 ]
-OutOption = Annotated[str, typer.Option("--out", metavar="FOLDER", help="Where to write it.")]
+OutOption = Annotated[
+    str | None,
+    typer.Option("--out", metavar="FOLDER", help="Where to write it. [HANDCLASP_CREDENTIAL, else ./credential]"),
+]
+FolderOption = Annotated[str, typer.Option("--out", metavar="FOLDER", help="Where to keep it.")]
 SocketOption = Annotated[
     str | None, typer.Option("--socket", metavar="unix:///PATH", help="The agent's. [SPIFFE_ENDPOINT_SOCKET]")
 ]
@@ -47,12 +51,17 @@ def renew(program: str, session: SyncSession, *, daemon: bool) -> None:
     _say("renewed", session.folder)
 
 
-def enroll(version: HTTPVersion, url: str, token: str, fingerprint: str, out: str, *, timeout: float) -> None:
+def enroll(version: HTTPVersion, url: str, token: str, fingerprint: str, folder: Path, *, timeout: float) -> None:
     """Make a first credential in a folder."""
-    if not out:
+    enroll_at(url, token, fingerprint, folder, version, timeout=timeout)
+    _say("enrolled", folder)
+
+
+def folder_of(out: str | None, credential: str | None) -> Path:
+    """Where a first credential goes: what was said, where the other commands look for theirs, or `credential` here."""
+    if out is not None and not out:
         raise InvalidRequest("--out is empty: pass a folder")
-    enroll_at(url, token, fingerprint, Path(out), version, timeout=timeout)
-    _say("enrolled", Path(out))
+    return Path(out or credential or os.environ.get("HANDCLASP_CREDENTIAL") or "credential")
 
 
 def token_of(token: str | None, file: str | None) -> str:

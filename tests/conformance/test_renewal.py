@@ -344,7 +344,19 @@ def test_the_commands(tmp_path: Path, authority: Authority, server: Server) -> N
     token = authority.token("emil")
     done = handclasp("enroll", "--url", where, "--fingerprint", pin, "--out", tmp_path / "emil", HANDCLASP_TOKEN=token)
     assert done.returncode == 0
-    for words, code in (
+    # Where it was not said: where the other commands look for it.
+    (tmp_path / "token").write_text(authority.token("fritz"))
+    words = ["enroll", "--url", where, "--fingerprint", pin, "--token-file", tmp_path / "token"]
+    done = handclasp(*words, HANDCLASP_CREDENTIAL=str(tmp_path / "fritz"))
+    assert done.stdout.startswith(f"enrolled {tmp_path / 'fritz'}: CN=fritz")
+    done = handclasp("whoami", "--json", "--url", url(server), HANDCLASP_CREDENTIAL=str(tmp_path / "fritz"))
+    assert json.loads(done.stdout)["name"] == "fritz@example.com"
+    (tmp_path / "token").write_text(authority.token("gerd"))
+    done = subprocess.run([ours("handclasp-http2"), *words], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("enrolled credential: CN=gerd")
+    assert serial_in(tmp_path / "credential")
+    for bad, code in (
+        (["enroll", "--url", where, "--fingerprint", pin, "--token", "x", "--out", ""], 2),
         (["enroll", "--url", where, "--fingerprint", pin, "--token", "x", "--out", tmp_path / "x"], 1),
         (["enroll", "--url", where, "--fingerprint", pin, "--out", tmp_path / "x"], 2),
         (["enroll", "--url", where, "--fingerprint", "x", "--token", "x", "--out", tmp_path / "x"], 2),
@@ -353,7 +365,7 @@ def test_the_commands(tmp_path: Path, authority: Authority, server: Server) -> N
         (["renew", "--url", url(server)], 2),
         (["renew", "--url", "https://localhost:1", "--credential", out], 1),
     ):
-        done = handclasp(*words)
+        done = handclasp(*bad)
         assert done.returncode == code, done
         assert done.stdout == ""
         assert len(done.stderr.splitlines()) == 1
