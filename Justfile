@@ -59,9 +59,9 @@ contracts:
     cd services/contracts && buf lint && buf generate
     @bash services/contracts/unbroken.sh
 
-# Measure against stock Hypercorn, side by side in one run.
+# Measure beside other servers, in one run: all of it, or `just bench --quick`. It takes the group `bench` of dependencies.
 bench *args:
-    python -m tests.bench.quick {{ args }}
+    @uv run -q --group bench python -m tests.bench {{ args }}
 
 # Three minutes of load while trust changes: requests, revocations and their delay, memory and descriptors.
 soak *args:

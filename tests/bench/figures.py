@@ -1,128 +1,259 @@
-"""What is measured, and what becomes of several rounds: medians, spreads and ratios."""
+"""What is measured, on whom, and which ratio is aimed at: all as data."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from statistics import median, quantiles
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
-from tests.bench.servers import OURS, STOCK, STOCK_UVLOOP, Contestant
+from services.contracts.handclasp.greeter.v1.greeter_pb import GreetRequest, GreetResponse, SayHelloResponse
+from tests.bench import app
+from tests.bench import contestants as who
+from tests.bench.contestants import OURS, STOCK, Contestant, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
 
 QUART = "tests.bench.app:quart_app"
 BARE = "tests.bench.app:bare_app"
+RPC = "services.app:app"
+
+Kind = Literal["requests", "handshakes", "idle", "start"]
+Value = Literal["rate", "p99", "memory", "start"]
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One thing to measure on ours and on the others. `target` is a ratio: ours to stock's, as that comes."""
+    """One thing to measure on several servers, in turns."""
 
     key: str
     title: str
     unit: str
-    load: Literal["h1", "h2", "handshakes", "idle"]
+    kind: Kind
+    protocol: Protocol
     application: str
-    connections: int
-    target: float | None = None
+    contestants: tuple[Contestant, ...]
+    connections: int = 8
     streams: int = 1
-    smaller_is_better: bool = False
-    others: tuple[Contestant, ...] = (STOCK,)
+    value: Value = "rate"
+    ask: Mapping[str, object] = field(default_factory=dict)
+    """What is asked for, in the load's words; a greeting where nothing is said."""
+    scale: float = 1.0
+    """What one unit is made of: 10^6 bytes are a megabyte."""
+    base: Contestant | None = None
+    """Ratios are to this one; None: each is ours to another's."""
+    targets: Mapping[str, float] = field(default_factory=dict)
+    """By contestant: which ratio is aimed at, at least; or at most, where smaller is better."""
+    load_of: float = 0.0
+    """The part of what stock Hypercorn can answer that everybody is offered; 0: as much as each can."""
+    shared: bool = False
+    """The load runs on the server's cores."""
+    rounds: int | None = None
+    """Fewer than the others have, where one takes long."""
+    seconds: float = 1.0
+    """Times as long as the others' window."""
 
     @property
-    def contestants(self) -> tuple[Contestant, ...]:
-        return OURS, *self.others
+    def smaller_is_better(self) -> bool:
+        return self.value != "rate"
+
+    @property
+    def others(self) -> tuple[Contestant, ...]:
+        """Those that a ratio speaks of."""
+        return tuple(one for one in self.contestants if one not in (OURS, self.base))
 
     def meets(self, other: Contestant, ratio: float) -> bool | None:
         """Whether the target is met; None where there is none."""
-        if self.target is None or other is not STOCK:
+        target = self.targets.get(other.name)
+        if target is None:
             return None
-        return ratio <= self.target if self.smaller_is_better else ratio >= self.target
+        return ratio <= target if self.smaller_is_better else ratio >= target
 
 
-BOTH_WORKERS = (STOCK, STOCK_UVLOOP)
+_STOCK, _LOOP = (STOCK, who.STOCK_UVLOOP), who.OPENSSL
+_H1 = (OURS, *_STOCK, who.UVICORN, who.GRANIAN)
+_H2 = (OURS, *_STOCK, who.UVICORN_ZTTP, who.GRANIAN)
+_COSTS = (who.WITH_NOTHING, who.WITH_IDENTITY, who.WITH_GUARD, who.WITH_AUDIT, who.WITH_METRICS, who.WITH_ALL)
+_MOVERS = (OURS, STOCK, who.UVICORN_ZTTP, who.GRANIAN, who.GO)
+MESSAGES = 10_000
+_hello = app.BY_PEER.decode()
+_reply = SayHelloResponse(message=_hello).to_binary().hex()
+_DOWN = {"path": "/download", "download": app.BODY_BYTES}
+_UP = {"path": "/upload", "upload": app.BODY_BYTES, "expect": app.BODY_BYTES}
 
-QUICK = (
-    Figure("h2", "HTTP/2 requests, Quart", "/s", "h2", QUART, 8, target=1.7, streams=10, others=BOTH_WORKERS),
-    Figure("h1", "HTTP/1.1 requests, Quart", "/s", "h1", QUART, 8, target=1.25, others=BOTH_WORKERS),
-    Figure("connections", "new mTLS connections, Quart", "/s", "handshakes", QUART, 8, target=1.4, others=BOTH_WORKERS),
-    Figure("h2-bare", "HTTP/2 requests, bare ASGI", "/s", "h2", BARE, 8, streams=10),
-    Figure("h1-bare", "HTTP/1.1 requests, bare ASGI", "/s", "h1", BARE, 8),
+
+def _to_stock(ratio: float) -> dict[str, float]:
+    return {STOCK.name: ratio}
+
+
+def _moving(key: str, title: str, protocol: Protocol, ask: Mapping[str, object], target: float | None) -> Figure:
+    servers = _MOVERS if protocol == "h2" else tuple(who.UVICORN if one is who.UVICORN_ZTTP else one for one in _MOVERS)
+    targets = {} if target is None else _to_stock(target)
+    return Figure(
+        key, title, "MB/s", "requests", protocol, BARE, servers, connections=2, ask=ask, scale=1e6, targets=targets
+    )
+
+
+REQUESTS = (
+    Figure("h2", "HTTP/2 requests, Quart", "/s", "requests", "h2", QUART, _H2, streams=10, targets=_to_stock(2.5)),
+    Figure("h1", "HTTP/1.1 requests, Quart", "/s", "requests", "h1", QUART, _H1, targets=_to_stock(2.0)),
     Figure(
-        "memory",
-        "memory per idle HTTP/2 conn.",
-        "KiB",
-        "idle",
+        "h2-bare",
+        "HTTP/2 requests, bare ASGI",
+        "/s",
+        "requests",
+        "h2",
+        BARE,
+        (*_H2, who.GO),
+        streams=10,
+        targets=_to_stock(3.0),
+    ),
+    Figure(
+        "h1-bare",
+        "HTTP/1.1 requests, bare ASGI",
+        "/s",
+        "requests",
+        "h1",
+        BARE,
+        (*_H1, who.AIOHTTP, who.GO),
+        targets=_to_stock(2.0),
+    ),
+    Figure(
+        "connections",
+        "new mTLS connections, one request each",
+        "/s",
+        "handshakes",
+        "h1",
+        BARE,
+        (*_H1, who.AIOHTTP, who.GO, _LOOP),
+        targets={STOCK.name: 2.2, who.UVICORN.name: 1.6, _LOOP.name: 0.75},
+    ),
+)
+
+LATENCY = (
+    Figure(
+        "p99",
+        "p99 of HTTP/2 requests, Quart, at 70% of what stock can",
+        "ms",
+        "requests",
+        "h2",
         QUART,
-        400,
-        target=0.4,
-        smaller_is_better=True,
-        # asyncio's TLS holds a buffer of 256 KiB a connection, uvloop's only as much of it as was once used.
-        others=BOTH_WORKERS,
+        (OURS, STOCK, who.UVICORN_ZTTP, who.GRANIAN),
+        streams=10,
+        value="p99",
+        targets=_to_stock(0.6),
+        load_of=0.7,
+        seconds=4,
+    ),
+)
+
+BODIES = (
+    _moving("download-h2", "10 MB down, HTTP/2", "h2", _DOWN, 2.0),
+    _moving("download-h1", "10 MB down, HTTP/1.1", "h1", _DOWN, 2.0),
+    _moving("upload-h2", "10 MB up, HTTP/2", "h2", _UP, None),
+    _moving("upload-h1", "10 MB up, HTTP/1.1", "h1", _UP, None),
+)
+
+
+_CALL = {"path": "/handclasp.greeter.v1.GreeterService/SayHello", "grpc-reply": _reply, "grpc-replies": 1}
+_STREAM = {
+    "path": "/handclasp.greeter.v1.GreeterService/Greet",
+    "grpc-message": GreetRequest(times=MESSAGES).to_binary().hex(),
+    "grpc-reply": GreetResponse(message=_hello).to_binary().hex(),
+    "grpc-replies": MESSAGES,
+}
+_BOTH = (OURS, who.GRPC)
+
+CALLS = (
+    Figure(
+        "grpc",
+        "gRPC calls, unary",
+        "/s",
+        "requests",
+        "h2",
+        RPC,
+        _BOTH,
+        streams=10,
+        ask=_CALL,
+        targets={who.GRPC.name: 1.3},
+    ),
+    Figure(
+        "grpc-stream",
+        f"gRPC, streams of {MESSAGES:,} messages",
+        "messages/s",
+        "requests",
+        "h2",
+        RPC,
+        _BOTH,
+        connections=2,
+        ask=_STREAM,
+    ),
+)
+
+START = (
+    Figure(
+        "start",
+        "start of the process to the first answer",
+        "ms",
+        "start",
+        "h1",
+        QUART,
+        (OURS, STOCK, who.UVICORN, who.GRANIAN, who.AIOHTTP, who.GO),
+        value="start",
+    ),
+)
+
+COSTS = (
+    Figure(
+        "costs",
+        "HTTP/2 requests, Quart, with what is on",
+        "/s",
+        "requests",
+        "h2",
+        QUART,
+        _COSTS,
+        streams=10,
+        base=who.WITH_NOTHING,
+        targets={who.WITH_ALL.name: 0.93},
+    ),
+    Figure(
+        "workers",
+        "HTTP/2 requests, Quart, two workers on two cores to one on one, the load on the same cores",
+        "/s",
+        "requests",
+        "h2",
+        QUART,
+        (who.ONE_WORKER, who.TWO_WORKERS),
+        connections=32,
+        streams=4,
+        base=who.ONE_WORKER,
+        targets={who.TWO_WORKERS.name: 1.8},
+        shared=True,
     ),
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One round on one server."""
-
-    value: float
-    per_cpu: float | None = None
-    """The same for a second of the server's CPU time. None where time has no part in it."""
-    load_share: float = 0.0
-    server_share: float = 1.0
-    tls: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """Many rounds in five numbers: half of the rounds lie between the quartiles."""
-
-    median: float
-    low: float
-    high: float
-    lower_quartile: float
-    upper_quartile: float
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Spread:
-        lower, _, upper = quantiles(values, method="inclusive") if len(values) > 1 else values * 3
-        return cls(median(values), min(values), max(values), lower, upper)
+def _memory(connections: int, rounds: int) -> Figure:
+    return Figure(
+        f"memory-{connections}",
+        f"memory per idle HTTP/2 connection, of {connections:,}",
+        "KiB",
+        "idle",
+        "h2",
+        QUART,
+        (OURS, STOCK, who.STOCK_UVLOOP, who.UVICORN_ZTTP, who.GRANIAN, who.GO),
+        connections=connections,
+        value="memory",
+        targets={STOCK.name: 0.25, who.GO.name: 1.5},
+        rounds=rounds,
+    )
 
 
-@dataclass(slots=True)
-class Comparison:
-    """The rounds of one figure, by contestant. Round N of one is set against round N of another: they ran in turn."""
+WHOLE = (*REQUESTS, *LATENCY, *BODIES, *CALLS, *COSTS, *START, _memory(1_000, 2), _memory(10_000, 1))
+_ALONE = (OURS, *_STOCK)
+"""The two who need nothing beyond what the project itself needs, but the load."""
 
-    figure: Figure
-    samples: dict[str, list[Sample]] = field(default_factory=dict)
-
-    def add(self, contestant: Contestant, sample: Sample) -> None:
-        self.samples.setdefault(contestant.name, []).append(sample)
-
-    def spread(self, contestant: Contestant) -> Spread:
-        return Spread.of([sample.value for sample in self.samples[contestant.name]])
-
-    def ratio(self, other: Contestant) -> Spread:
-        """Ours to the other's."""
-        return Spread.of([a.value / b.value for a, b in self._pairs(other)])
-
-    def cpu_ratio(self, other: Contestant) -> Spread | None:
-        """The ratio a second of the server's CPU time: less disturbed where others share the core."""
-        ratios = [a.per_cpu / b.per_cpu for a, b in self._pairs(other) if a.per_cpu and b.per_cpu]
-        return Spread.of(ratios) if ratios else None
-
-    @property
-    def load_share(self) -> float:
-        """The highest part of its core that the load used."""
-        return max(sample.load_share for samples in self.samples.values() for sample in samples)
-
-    @property
-    def server_share(self) -> float:
-        """The part of its core that a loaded server got, in the median. Below 1 something else ran there."""
-        return median(sample.server_share for samples in self.samples.values() for sample in samples)
-
-    def _pairs(self, other: Contestant) -> list[tuple[Sample, Sample]]:
-        return list(zip(self.samples[OURS.name], self.samples[other.name], strict=False))
+AGAINST_STOCK = tuple(
+    replace(one, contestants=tuple(them for them in one.contestants if them in _ALONE))
+    for one in (*REQUESTS, _memory(400, 1))
+)
+QUICK = (*REQUESTS, *LATENCY, *BODIES, *CALLS, *COSTS, *START, _memory(400, 1))

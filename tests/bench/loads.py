@@ -1,18 +1,20 @@
-"""The load's process, as the rounds see it: started, talked to, and its word taken."""
+"""The load's process, as the rounds see it: built, started, talked to, and its word taken."""
 
 from __future__ import annotations
 
+import json
 import select
+import shutil
 import subprocess
-import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING, Self
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
 
-from tests.bench.load.outcome import Outcome
 from tests.bench.servers import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
     from types import TracebackType
 
 _GRACE = 45.0
@@ -23,19 +25,75 @@ class VoidError(Exception):
     """An answer was wrong or missing, or the load itself failed: the run says nothing."""
 
 
+class NoLoadError(Exception):
+    """The load cannot be built; the message says what to install."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The measured window of one run; load/outcome.go has the same. Times are in seconds."""
+
+    done: int
+    seconds: float
+    load_cpu: float
+    server_cpu: float
+    p50: float
+    p99: float
+    longest: float
+    failed: int
+    reason: str
+    tls: str
+
+    @classmethod
+    def parse(cls, text: str) -> Outcome:
+        """Read the load's line. Raises ValueError or TypeError where it is something else."""
+        return cls(**json.loads(text))
+
+    @property
+    def rate(self) -> float:
+        """How many a second."""
+        return self.done / self.seconds
+
+    @property
+    def rate_of_cpu(self) -> float:
+        """How many a second of the server's CPU time: other processes on the same core disturb it less."""
+        return self.done / self.server_cpu if self.server_cpu else 0.0
+
+    @property
+    def load_share(self) -> float:
+        """The part of its core that the load used. Near 1 the load was the limit, not the server."""
+        return self.load_cpu / self.seconds
+
+    @property
+    def server_share(self) -> float:
+        return self.server_cpu / self.seconds
+
+
+def build(folder: Path) -> None:
+    """Make the Go programs, the load and Go's own contestant.
+
+    Raises:
+        NoLoadError: there is no Go, or what it builds with is not whole.
+    """
+    go = shutil.which("go")
+    if go is None:
+        raise NoLoadError("the load is a program in Go, which is not installed: apt install golang")
+    for name, source in (("load", "load"), ("gonet", "peers/gonet")):
+        command = [go, "build", "-o", str(folder / name), "."]
+        done = subprocess.run(command, cwd=ROOT / "tests/bench" / source, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise NoLoadError(f"the load cannot be built: {done.stderr.strip()}")
+
+
 class LoadProcess:
     """A context manager: the process does not outlive it. It inherits this process's core."""
 
-    def __init__(self, title: str, kind: str, options: Mapping[str, object]) -> None:
+    def __init__(self, title: str, program: Path, options: Mapping[str, Any]) -> None:
         """`title` says in an error which load it was."""
         self._title = title
-        words = [str(word) for pair in options.items() for word in pair]
+        words = [f"-{name}={value}" for name, value in options.items()]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.bench.load", kind, *words],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=ROOT,
+            [str(program), *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
     def __enter__(self) -> Self:
@@ -55,10 +113,10 @@ class LoadProcess:
                     pipe.close()
         self._process.wait()
 
-    def step(self, word: str) -> None:
+    def step(self, word: str, seconds: float = 0.0) -> None:
         """Have the load go one step on. Raises VoidError where it does not then say `word`."""
         self._go_on()
-        self._expect(word)
+        self._expect(word, seconds)
 
     def measure(self, seconds: float = 0.0) -> Outcome:
         """Have the load go on to what it finds, within about `seconds`. Raises VoidError where an answer failed."""
@@ -74,8 +132,8 @@ class LoadProcess:
             except BrokenPipeError:
                 raise VoidError(f"{self._title}: the load has ended") from None
 
-    def _expect(self, word: str) -> None:
-        line = self._line(_GRACE)
+    def _expect(self, word: str, seconds: float = 0.0) -> None:
+        line = self._line(seconds + _GRACE)
         if line != word:
             self._judge(line)
             raise VoidError(f"{self._title}: the load says {line[:80]!r}")

@@ -1,62 +1,116 @@
-"""The machine and the software that were measured, and the two cores: one for the server, one for the load."""
+"""The machine and the software that were measured, and who runs on which of its cores."""
 
 from __future__ import annotations
 
 import os
 import platform
+import resource
+import shutil
 import ssl
+import subprocess
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cryptography.hazmat.backends.openssl.backend import backend
 
-PACKAGES = ("hypercorn", "quart", "h2", "h11", "uvloop", "cryptography", "pyopenssl")
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PACKAGES = (
+    "hypercorn", "quart", "h2", "h11", "uvloop", "cryptography", "pyopenssl", "uvicorn", "httptools", "zttp", "granian",
+    "aiohttp", "grpcio",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Cores:
-    """CPU numbers; None where the platform has no affinity."""
+    """CPU numbers; none where the platform has no affinity."""
 
-    server: int | None
-    load: int | None
+    server: frozenset[int]
+    load: frozenset[int]
 
     @classmethod
-    def choose(cls) -> Cores:
-        """Take the first and the last CPU that this process may use: on one core only, they are the same."""
+    def choose(cls, workers: int = 1) -> Cores:
+        """Take the first CPUs that this process may use for the server, one a worker, and the last one for the load.
+
+        Where that leaves none to the load alone, several workers share theirs with it.
+        """
         if not hasattr(os, "sched_getaffinity"):
-            return cls(None, None)
+            return cls(frozenset(), frozenset())
         allowed = sorted(os.sched_getaffinity(0))
-        return cls(allowed[0], allowed[-1])
+        return cls(frozenset(allowed[:workers]), frozenset(allowed[-1:]))
+
+    @classmethod
+    def shared(cls, workers: int) -> Cores:
+        """One core a worker, and the load on the same ones: what they do together grows as the cores do."""
+        one = cls.choose(workers)
+        return cls(one.server, one.server)
 
     @property
     def caveat(self) -> str | None:
         """What a reader has to know of the cores, if anything."""
-        if self.server is None:
+        if not self.server:
             return "this platform pins no process to a core: server and load move about"
-        if self.server == self.load:
+        if self.server & self.load:
             return "one core alone: server and load share it, and the figures are too low"
         return None
 
 
-def pin(core: int | None) -> None:
-    """Keep this process, and those that it starts from now on, on one core."""
-    if core is not None:
-        os.sched_setaffinity(0, {core})
+@contextmanager
+def pinned(cores: frozenset[int]) -> Iterator[None]:
+    """Processes that are started meanwhile stay on these cores."""
+    if not cores:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def raise_open_files() -> int:
+    """Let this process and its children have as many open files as they may; return how many."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard if hard != resource.RLIM_INFINITY else max(soft, 1 << 20)
 
 
 def describe(cores: Cores) -> dict[str, str]:
     """What was measured, where and when."""
+    server, load = (", ".join(map(str, sorted(some))) or "any" for some in (cores.server, cores.load))
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "machine": f"{os.cpu_count()} x {_cpu_model()}, {platform.system()} {platform.release()}",
-        "cores": f"server on CPU {cores.server}, load on CPU {cores.load}",
+        "machine": f"{os.cpu_count()} x {_cpu_model()}, {_memory():.0f} GiB, {platform.system()} {platform.release()}",
+        "cores": f"server on CPU {server}, load on CPU {load}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "openssl of ours (and of the load)": backend.openssl_version_text(),
-        "openssl of stock": ssl.OPENSSL_VERSION,
-        "packages": ", ".join(f"{name} {version(name)}" for name in PACKAGES),
+        "OpenSSL": f"{backend.openssl_version_text()} in ours and in the loop; {ssl.OPENSSL_VERSION} in `ssl`",
+        "Go": _go(),
+        "packages": ", ".join(f"{name} {found}" for name in PACKAGES if (found := _version(name))),
     }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _go() -> str:
+    found = shutil.which("go")
+    if found is None:
+        return "none"
+    return subprocess.run([found, "version"], capture_output=True, text=True, check=False).stdout.strip()
+
+
+def _memory() -> float:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
 
 
 def _cpu_model() -> str:

@@ -1,138 +1,136 @@
-"""What a reader gets: the machine, the ratios first, then what they were made from."""
+"""What a reader gets on the terminal and in bench.json: the ratios first, then what they were made from."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from rich.markup import escape
 from rich.table import Table
-
-from tests.bench.servers import OURS, STOCK
-from tests.bench.stock import DIFFERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from rich.console import Console
 
-    from tests.bench.figures import Comparison, Figure, Spread
+    from tests.bench.comparison import Comparison, Spread
+    from tests.bench.contestants import Contestant
     from tests.bench.rounds import Plan
-    from tests.bench.servers import Contestant
 
 LOAD_LIMIT = 0.85
 """The share of its core from which the load may have been the limit."""
 
 SERVER_SHARE = 0.9
-"""The share of its core below which a loaded server had company there."""
+"""The share of its core below which a loaded server had company there, or waited for the load."""
 
 
 def show(console: Console, facts: Mapping[str, str], comparisons: Sequence[Comparison], notes: Sequence[str]) -> None:
     """Print tables for people."""
     for name, value in facts.items():
-        console.print(f"[bold]{name}[/]: {value}", highlight=False)
-    console.print(_ratios(comparisons), _medians(comparisons))
+        console.print(f"[bold]{name}[/]: {escape(value)}", highlight=False)
+    console.print(_ratios(comparisons))
+    console.print(_medians(comparisons))
     for note in notes:
-        console.print(f"- {note}", highlight=False)
+        console.print(f"- {escape(note)}", highlight=False)
 
 
-def as_json(facts: Mapping[str, str], plan: Plan, comparisons: Sequence[Comparison], notes: Sequence[str]) -> str:
+def as_document(
+    facts: Mapping[str, str], plan: Plan, comparisons: Sequence[Comparison], notes: Sequence[str]
+) -> dict[str, Any]:
     """The same for programs, with every round."""
-    document = {
+    return {
         "facts": dict(facts),
-        "void": None,
         "rounds": plan.rounds,
         "seconds": plan.seconds,
+        "void": {one.figure.key: dict(one.void) for one in comparisons if one.void},
         "figures": {comparison.figure.key: _document(comparison) for comparison in comparisons},
         "notes": list(notes),
     }
-    return json.dumps(document, indent=2)
-
-
-def void_as_json(facts: Mapping[str, str], reason: str) -> str:
-    return json.dumps({"facts": dict(facts), "void": reason}, indent=2)
 
 
 def notes_on(comparisons: Sequence[Comparison], plan: Plan, caveat: str | None) -> list[str]:
     """What has to be known to read the figures rightly."""
     method = (
         f"{plan.rounds} interleaved rounds of {plan.seconds:g} s, each after {plan.warm_up:g} s of warm-up: short and "
-        "many, since a machine's speed changes by the second. A ratio, ours to stock's, is the median of the rounds' "
-        "own ratios; half of these lie in the middle half."
+        "many, since a machine's speed changes by the second. A ratio is the median of the rounds' own ratios; half of "
+        "these lie in the middle half."
     )
     checked = (
-        "Every answer was checked: status, length, body. Ours greets the caller by the name in the certificate, "
-        "stock a guest with as many letters."
+        "Every answer was checked: status, length, body. Servers that tell the application who calls greet the caller "
+        "by name, the others a guest with as many letters."
     )
     notes = [
         method,
         checked,
-        f"Stock Hypercorn: its own TLS with CERT_REQUIRED; {DIFFERS}.",
         "The CPU ratio is for a second of the server's CPU time: trust it more where others share the machine.",
     ]
-    tls = {f"{name} {samples[0].tls}" for comparison in comparisons for name, samples in comparison.samples.items()}
-    notes.append(f"Negotiated with the same client: {'; '.join(sorted(tls))}.")
-    limited = [comparison.figure.title for comparison in comparisons if comparison.load_share > LOAD_LIMIT]
-    if limited:
-        notes.append(f"The load used more than {LOAD_LIMIT:.0%} of its core: lower bounds are {', '.join(limited)}.")
-    share = min(comparison.server_share for comparison in comparisons)
-    if share < SERVER_SHARE and not limited:
-        notes.append(f"The servers got {share:.0%} of their core: something else runs there, so look at the CPU ratio.")
+    for comparison in comparisons:
+        notes += [f"{comparison.figure.title}: {name}: void: {why}" for name, why in comparison.void.items()]
+        for one in comparison.figure.contestants:
+            if comparison.has(one) and comparison.load_share(one) > LOAD_LIMIT:
+                share = comparison.load_share(one)
+                notes.append(
+                    f"{comparison.figure.title}: {one.name}: a lower bound: the load used {share:.0%} of its core."
+                )
     if caveat:
         notes.append(caveat)
     return notes
 
 
+def target_words(comparison: Comparison, other: Contestant, ratio: float) -> str:
+    """Which ratio is aimed at, and whether it is there; empty where none is."""
+    met = comparison.figure.meets(other, ratio)
+    if met is None:
+        return ""
+    sign = "<=" if comparison.figure.smaller_is_better else ">="
+    return f"{sign} {comparison.figure.targets[other.name]:g} {'met' if met else 'missed'}"
+
+
+def words(spread: Spread) -> str:
+    """A median and how far the rounds lie apart, with as many digits as say something."""
+    digits = 0 if spread.median >= 100 else 1 if spread.median >= 10 else 2
+    return f"{spread.median:,.{digits}f} ({spread.low:,.{digits}f} - {spread.high:,.{digits}f})"
+
+
 def _ratios(comparisons: Sequence[Comparison]) -> Table:
-    table = Table(
-        title="Ratios, Handclasp to stock Hypercorn (as it comes: its asyncio worker; or the one named)",
-        title_justify="left",
-    )
+    table = Table(title="Ratios, handclasp to the one named", title_justify="left")
     table.add_column("figure")
-    for heading in ("ratio", "middle half", "CPU ratio", "target", "load's CPU"):
-        table.add_column(heading, justify="right")
+    for heading in ("to", "ratio", "middle half", "CPU ratio", "target"):
+        table.add_column(heading, justify="left" if heading == "to" else "right")
     for comparison in comparisons:
+        title = comparison.figure.title
         for other in comparison.figure.others:
-            figure, ratio, cpu = comparison.figure, comparison.ratio(other), comparison.cpu_ratio(other)
+            ratio, cpu = comparison.ratio(other), comparison.cpu_ratio(other)
+            if ratio is None:
+                continue
             table.add_row(
-                figure.title + _variant(other),
+                title,
+                other.name,
                 f"[bold]{ratio.median:.2f}[/]",
                 f"{ratio.lower_quartile:.2f} - {ratio.upper_quartile:.2f}",
                 f"{cpu.median:.2f}" if cpu else "",
-                _target(figure, other, ratio.median),
-                f"{comparison.load_share:.0%}" if comparison.load_share else "",
+                target_words(comparison, other, ratio.median),
             )
+            title = ""
     return table
-
-
-def _variant(other: Contestant) -> str:
-    return other.name.removeprefix(STOCK.name)
-
-
-def _target(figure: Figure, other: Contestant, ratio: float) -> str:
-    met = figure.meets(other, ratio)
-    if met is None:
-        return ""
-    sign = "<=" if figure.smaller_is_better else ">="
-    return f"{sign} {figure.target} {'[green]met[/]' if met else '[yellow]missed[/]'}"
 
 
 def _medians(comparisons: Sequence[Comparison]) -> Table:
     table = Table(title="Medians (lowest - highest)", title_justify="left")
     table.add_column("figure")
-    table.add_column(OURS.name, justify="right")
-    table.add_column(STOCK.name, justify="right")
+    for heading in ("server", "value", "p50 ms", "p99 ms", "server's CPU", "load's CPU"):
+        table.add_column(heading, justify="left" if heading == "server" else "right")
     for comparison in comparisons:
-        figure = comparison.figure
-        ours = _words(comparison.spread(OURS))
-        for other in figure.others:
-            title = f"{figure.title} {figure.unit}{_variant(other)}"
-            table.add_row(title, ours, _words(comparison.spread(other)))
+        title = f"{comparison.figure.title}, {comparison.figure.unit}"
+        for one in comparison.figure.contestants:
+            if comparison.has(one):
+                times = [f"{comparison.latency(one, which) * 1000:.2f}" for which in ("p50", "p99")]
+                shares = [f"{comparison.server_share(one):.0%}", f"{comparison.load_share(one):.0%}"]
+                table.add_row(title, one.name, words(comparison.spread(one)), *times, *shares)
+            else:
+                table.add_row(title, one.name, "void", "", "", "", "")
+            title = ""
     return table
-
-
-def _words(spread: Spread) -> str:
-    return f"{spread.median:,.0f} ({spread.low:,.0f} - {spread.high:,.0f})"
 
 
 def _document(comparison: Comparison) -> dict[str, Any]:
@@ -140,20 +138,21 @@ def _document(comparison: Comparison) -> dict[str, Any]:
     return {
         "title": figure.title,
         "unit": figure.unit,
-        "target": figure.target,
         "smaller_is_better": figure.smaller_is_better,
-        "load_share": comparison.load_share,
-        "server_share": comparison.server_share,
-        "lower_bound": comparison.load_share > LOAD_LIMIT,
-        "against": {other.name: _against(comparison, other) for other in figure.others},
+        "offered": comparison.offered or None,
+        "base": figure.base.name if figure.base else None,
+        "ratios": {one.name: _against(comparison, one) for one in figure.others if comparison.ratio(one) is not None},
+        "medians": {one.name: asdict(comparison.spread(one)) for one in figure.contestants if comparison.has(one)},
         "samples": {name: [asdict(one) for one in samples] for name, samples in comparison.samples.items()},
     }
 
 
 def _against(comparison: Comparison, other: Contestant) -> dict[str, Any]:
     ratio, cpu = comparison.ratio(other), comparison.cpu_ratio(other)
+    assert ratio is not None
     return {
         "ratio": asdict(ratio),
         "cpu_ratio": asdict(cpu) if cpu else None,
+        "target": comparison.figure.targets.get(other.name),
         "target_met": comparison.figure.meets(other, ratio.median),
     }

@@ -1,23 +1,25 @@
-"""Runs the loads: interleaved rounds, so that whatever else the machine does falls on both contestants alike."""
+"""Runs the loads: interleaved rounds, so that whatever else the machine does falls on all contestants alike."""
 
 from __future__ import annotations
 
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
+from statistics import median
 from typing import TYPE_CHECKING
 
-from tests.bench.figures import Comparison, Figure, Sample
-from tests.bench.loads import LoadProcess
-from tests.bench.servers import Contestant, Server, running
+from tests.bench.comparison import Comparison, Sample
+from tests.bench.contestants import STOCK, Contestant
+from tests.bench.loads import LoadProcess, Outcome, VoidError
+from tests.bench.machine import Cores, pinned
+from tests.bench.servers import Server, ServerFailedError, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from tests.bench.credentials import Credentials
-    from tests.bench.machine import Cores
+    from tests.bench.figures import Figure
 
 _SETTLE = 0.5
 """Seconds between the last answer and the weighing."""
@@ -31,102 +33,151 @@ class Plan:
     rounds: int
     seconds: float
     warm_up: float
-    idle_rounds: int
+
+    def rounds_of(self, figure: Figure) -> int:
+        return self.rounds if figure.rounds is None else min(figure.rounds, self.rounds)
 
     @property
     def steps(self) -> int:
         """How many times a load is measured, or a server weighed."""
-        return sum(
-            (self.idle_rounds if figure.load == "idle" else self.rounds) * len(figure.contestants)
-            for figure in self.figures
-        )
+        return sum(self.rounds_of(figure) * len(figure.contestants) for figure in self.figures)
 
 
 class Rounds:
-    """Compares ours with the others. `step` is told what comes next, and how many loads are done."""
+    """Measures everybody. `step` is told what comes next, and how many loads are done.
 
-    def __init__(
-        self, plan: Plan, credentials: Credentials, cores: Cores, logs: Path, step: Callable[[str, int], None]
-    ) -> None:
+    Who fails is out of that figure, and said to be: the others go on.
+    """
+
+    def __init__(self, plan: Plan, stage: Stage, load: Path, step: Callable[[str, int], None]) -> None:
         self._plan = plan
-        self._credentials = credentials
-        self._cores = cores
-        self._logs = logs
+        self._stage = stage
+        self._program = load
         self._step = step
-        self._comparisons = {figure.key: Comparison(figure) for figure in plan.figures}
 
     def run(self) -> list[Comparison]:
-        """Run all rounds.
+        """Run all rounds of all figures."""
+        return [self._one(figure) for figure in self._plan.figures]
 
-        Raises:
-            VoidError: an answer was wrong or missing.
-            ServerFailedError: a server did not start.
-        """
-        self._requests([figure for figure in self._plan.figures if figure.load != "idle"])
-        self._memory([figure for figure in self._plan.figures if figure.load == "idle"])
-        return list(self._comparisons.values())
+    def _one(self, figure: Figure) -> Comparison:
+        comparison = Comparison(figure)
+        for contestant in figure.contestants:
+            missing = contestant.missing()
+            if missing is not None:
+                comparison.fail(contestant, missing)
+        if figure.kind in ("idle", "start"):
+            self._anew(comparison)
+        else:
+            self._steady(comparison)
+        return comparison
 
-    def _requests(self, figures: Sequence[Figure]) -> None:
+    def _steady(self, comparison: Comparison) -> None:
         """All servers and loads run from the first round to the last; those whose turn it is not sleep."""
+        figure = comparison.figure
         with ExitStack() as stack:
-            servers: dict[tuple[str, str], Server] = {}
-            loads: dict[tuple[str, str], LoadProcess] = {}
-            for figure in figures:
-                for contestant in figure.contestants:
-                    self._step(f"starting {contestant.name}", 0)
-                    key = contestant.name, figure.application
-                    if key not in servers:
-                        servers[key] = stack.enter_context(self._running(contestant, figure.application))
-                    loads[contestant.name, figure.key] = stack.enter_context(self._load(figure, servers[key]))
-            for number in range(self._plan.rounds):
-                for figure in figures:
-                    for contestant in self._turns(number, figure):
-                        self._timed(figure, contestant, loads[contestant.name, figure.key])
+            servers: dict[str, Server] = {}
+            for contestant in self._left(comparison):
+                self._step(f"starting {contestant.name}", 0)
+                try:
+                    servers[contestant.name] = stack.enter_context(self._start(figure, contestant))
+                except ServerFailedError as error:
+                    comparison.fail(contestant, str(error))
+            if figure.load_of:
+                comparison.offered = figure.load_of * self._capacity(figure, servers[STOCK.name])
+            loads: dict[str, LoadProcess] = {}
+            for contestant in self._left(comparison):
+                try:
+                    load = self._load(comparison, servers[contestant.name])
+                    loads[contestant.name] = stack.enter_context(load)
+                except VoidError as error:
+                    comparison.fail(contestant, str(error))
+            for contestant in self._turns(comparison):
+                try:
+                    outcome = loads[contestant.name].measure(self._plan.warm_up + self._plan.seconds * figure.seconds)
+                except VoidError as error:
+                    comparison.fail(contestant, str(error))
+                else:
+                    comparison.add(contestant, _sample(figure, outcome))
 
-    def _memory(self, figures: Sequence[Figure]) -> None:
+    def _anew(self, comparison: Comparison) -> None:
         """Each weighing has a server of its own: what a process has freed once it gives to the next connection."""
-        for number in range(self._plan.idle_rounds):
-            for figure in figures:
-                for contestant in self._turns(number, figure):
-                    with self._running(contestant, figure.application) as server:
-                        self._weighed(figure, server)
+        figure = comparison.figure
+        for contestant in self._turns(comparison):
+            try:
+                with self._start(figure, contestant) as server:
+                    sample = (
+                        Sample(server.started * 1000) if figure.kind == "start" else self._weigh(comparison, server)
+                    )
+            except (VoidError, ServerFailedError) as error:
+                comparison.fail(contestant, str(error))
+            else:
+                comparison.add(contestant, sample)
 
-    def _turns(self, number: int, figure: Figure) -> Iterator[Contestant]:
+    def _left(self, comparison: Comparison) -> list[Contestant]:
+        return [one for one in comparison.figure.contestants if one.name not in comparison.void]
+
+    def _turns(self, comparison: Comparison) -> Iterator[Contestant]:
         """Who is first changes with each round."""
-        for contestant in figure.contestants if number % 2 == 0 else reversed(figure.contestants):
-            self._step(f"round {number + 1}: {figure.title}, {contestant.name}", 0)
-            yield contestant
-            self._step("", 1)
+        figure = comparison.figure
+        for number in range(self._plan.rounds_of(figure)):
+            for contestant in figure.contestants if number % 2 == 0 else reversed(figure.contestants):
+                if contestant.name not in comparison.void:
+                    self._step(f"{figure.title}, round {number + 1}: {contestant.name}", 0)
+                    yield contestant
+                self._step("", 1)
 
-    def _running(self, contestant: Contestant, application: str) -> AbstractContextManager[Server]:
-        log = self._logs / f"{contestant.name}-{application.rpartition(':')[2]}.log"
-        return running(contestant, application, self._credentials.server, self._cores, log)
+    def _start(self, figure: Figure, contestant: Contestant) -> AbstractContextManager[Server]:
+        application = contestant.application or figure.application
+        return self._stage.running(contestant, application, self._cores(figure, contestant))
 
-    def _timed(self, figure: Figure, contestant: Contestant, load: LoadProcess) -> None:
-        outcome = load.measure(self._plan.warm_up + self._plan.seconds)
-        sample = Sample(outcome.rate, outcome.rate_of_cpu, outcome.load_share, outcome.server_share, outcome.tls)
-        self._comparisons[figure.key].add(contestant, sample)
+    def _cores(self, figure: Figure, contestant: Contestant) -> Cores:
+        return Cores.shared(contestant.workers) if figure.shared else Cores.choose(contestant.workers)
 
-    def _weighed(self, figure: Figure, server: Server) -> None:
-        with self._load(figure, server) as load:
+    def _capacity(self, figure: Figure, server: Server) -> float:
+        """Requests a second, as many as it can."""
+        with self._load(Comparison(figure), server) as load:
+            return median(load.measure(self._plan.seconds).rate for _ in range(3))
+
+    def _weigh(self, comparison: Comparison, server: Server) -> Sample:
+        figure = comparison.figure
+        with self._load(comparison, server) as load:
             load.step("warm")
             before = server.resident()
-            load.step("open")
+            load.step("open", figure.connections / 100)
             time.sleep(_SETTLE)
             after = server.resident()
-            outcome = load.measure()
-        sample = Sample((after - before) / figure.connections / 1024, tls=outcome.tls)
-        self._comparisons[figure.key].add(server.contestant, sample)
+            outcome = load.measure(figure.connections / 100)
+        return _sample(figure, outcome, (after - before) / figure.connections / 1024)
 
-    def _load(self, figure: Figure, server: Server) -> LoadProcess:
+    def _load(self, comparison: Comparison, server: Server) -> LoadProcess:
+        figure = comparison.figure
         options = {
-            "--port": server.port,
-            "--server-pid": server.pid,
-            "--credential": self._credentials.client,
-            "--expect": server.contestant.body.decode(),
-            "--connections": figure.connections,
-            "--streams": figure.streams,
-            "--warm-up": self._plan.warm_up,
-            "--seconds": self._plan.seconds,
+            "kind": figure.kind,
+            "protocol": figure.protocol,
+            "port": server.port,
+            "server-pids": ",".join(map(str, server.pids)),
+            "credential": self._stage.credentials.client,
+            "expect": server.contestant.body.decode(),
+            "connections": figure.connections,
+            "streams": figure.streams,
+            "warm-up": f"{self._plan.warm_up}s",
+            "window": f"{self._plan.seconds * (figure.seconds if comparison.offered else 1)}s",
+            "rate": comparison.offered,
+            **figure.ask,
         }
-        return LoadProcess(f"{figure.title}, {server.contestant.name}", figure.load, options)
+        with pinned(self._cores(figure, server.contestant).load):
+            return LoadProcess(f"{figure.title}, {server.contestant.name}", self._program, options)
+
+
+def _sample(figure: Figure, outcome: Outcome, memory: float = 0.0) -> Sample:
+    values = {"rate": outcome.rate / figure.scale, "p99": outcome.p99 * 1000, "memory": memory}
+    return Sample(
+        values[figure.value],
+        outcome.rate_of_cpu / figure.scale if figure.value == "rate" else None,
+        outcome.p50,
+        outcome.p99,
+        outcome.longest,
+        outcome.load_share,
+        outcome.server_share,
+        outcome.tls,
+    )

@@ -1,12 +1,12 @@
-"""The servers that are compared: how each is started, where it listens, what it weighs."""
+"""A server that runs: started on its cores, asked until it answers, weighed, ended."""
 
 from __future__ import annotations
 
 import os
-import re
-import select
+import socket
+import ssl
 import subprocess
-import sys
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,16 +14,19 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from tests.bench import app, machine
+from tests.bench import machine
+from tests.bench.contestants import POLICY, Contestant, Start
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
+
+    from tests.bench.credentials import Credentials
 
 ROOT = Path(__file__).resolve().parents[2]
 
 _START = 30.0
 _STOP = 5.0
-_PORT = re.compile(r"https://[^ ]*:(\d+)")
+_PAUSE = 0.002
 
 
 class ServerFailedError(Exception):
@@ -31,88 +34,108 @@ class ServerFailedError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Contestant:
-    """A server by name, before it is started."""
-
-    name: str
-    command: Callable[[str, Path], list[str]]
-    """Application and credential folder -> arguments of a Python interpreter."""
-    body: bytes
-    """What it answers: only a server that knows the peer greets it by name."""
-
-
-def _ours(application: str, credential: Path) -> list[str]:
-    listener = ["--credential", str(credential), "--bind", "127.0.0.1:0", "--no-access-log"]
-    return ["-m", "services", application, *listener]
-
-
-def _stock(worker: str) -> Callable[[str, Path], list[str]]:
-    def command(application: str, credential: Path) -> list[str]:
-        return ["-m", "tests.bench.stock", application, "--worker", worker, "--credential", str(credential)]
-
-    return command
-
-
-OURS = Contestant("handclasp", _ours, app.BY_PEER)
-STOCK = Contestant("stock hypercorn", _stock("asyncio"), app.BY_CONSTANT)
-"""As it comes: its default worker. The targets speak of it."""
-STOCK_UVLOOP = Contestant("stock hypercorn, uvloop worker", _stock("uvloop"), app.BY_CONSTANT)
-
-
-@dataclass(frozen=True, slots=True)
 class Server:
-    """A server that runs."""
+    """A server that has answered once."""
 
     contestant: Contestant
-    pid: int
     port: int
+    started: float
+    """Seconds from the start of the process to the first answer."""
+    pids: tuple[int, ...]
 
     def resident(self) -> int:
-        """Bytes of memory that the process holds."""
-        return int(psutil.Process(self.pid).memory_info().rss)
+        """Bytes of memory that its processes hold."""
+        return sum(int(psutil.Process(pid).memory_info().rss) for pid in self.pids)
 
 
-@contextmanager
-def running(
-    contestant: Contestant, application: str, credential: Path, cores: machine.Cores, log: Path
-) -> Iterator[Server]:
-    """Start a server on its core, wait until it listens, end it afterwards.
+class Stage:
+    """Where servers are started: with these credentials, and files of theirs in this folder."""
 
-    Raises:
-        ServerFailedError: it ended, or was not ready within 30 seconds.
-    """
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("HANDCLASP_")}
-    command = [sys.executable, *contestant.command(application, credential)]
-    with log.open("w", encoding="utf-8") as errors:
-        machine.pin(cores.server)  # the child inherits it from its first instruction on
-        try:
+    def __init__(self, credentials: Credentials, folder: Path) -> None:
+        self.credentials = credentials
+        self.folder = folder
+        self._probes = {name: _probe_context(credentials.client, name) for name in ("http/1.1", "h2")}
+        self._count = 0
+
+    @contextmanager
+    def running(self, contestant: Contestant, application: str, cores: machine.Cores) -> Iterator[Server]:
+        """Start a server on its cores, wait until it answers, end it afterwards.
+
+        Raises:
+            ServerFailedError: it ended, or was not ready within 30 seconds.
+        """
+        self._count += 1
+        folder = self.folder / f"server-{self._count}"
+        folder.mkdir()
+        (folder / "policy.toml").write_text(POLICY, encoding="utf-8")
+        port = _free_port()
+        command = contestant.command(Start(application, port, self.credentials.server, folder))
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("HANDCLASP_")}
+        log = folder / "log"
+        begun = time.perf_counter()
+        with log.open("wb") as words, machine.pinned(cores.server):  # the child inherits it from its first instruction
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, env=environment, cwd=ROOT
+                command, stdin=subprocess.DEVNULL, stdout=words, stderr=subprocess.STDOUT, env=environment, cwd=ROOT
             )
-        finally:
-            machine.pin(cores.load)
         try:
-            yield Server(contestant, process.pid, _port(process, contestant.name, log))
+            self._wait(process, contestant, port, log)
+            started = time.perf_counter() - begun
+            family = (process.pid, *(child.pid for child in psutil.Process(process.pid).children(recursive=True)))
+            yield Server(contestant, port, started, family)
         finally:
             _end(process)
 
+    def _wait(self, process: subprocess.Popen[bytes], contestant: Contestant, port: int, log: Path) -> None:
+        end = time.perf_counter() + _START
+        while time.perf_counter() < end and process.poll() is None:
+            try:
+                self._ask(contestant, port)
+                return
+            except OSError:  # not yet
+                time.sleep(_PAUSE)
+        said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        raise ServerFailedError(f"{contestant.name} did not start: {said[-1] if said else 'it says nothing'}")
 
-def _port(process: subprocess.Popen[bytes], name: str, log: Path) -> int:
-    out = process.stdout
-    line = out.readline().decode() if out and select.select([out], [], [], _START)[0] else ""
-    found = _PORT.search(line)
-    if found is None:
-        words = log.read_text(encoding="utf-8").strip().splitlines()
-        raise ServerFailedError(f"{name} did not start: {words[-1] if words else 'it says nothing'}")
-    return int(found[1])
+    def _ask(self, contestant: Contestant, port: int) -> None:
+        """Raise OSError where it does not answer."""
+        probe = self._probes["http/1.1" if contestant.speaks_http1 else "h2"]
+        with (
+            socket.create_connection(("127.0.0.1", port), timeout=5) as raw,
+            probe.wrap_socket(raw, server_hostname="localhost") as wire,
+        ):
+            if contestant.speaks_http1:
+                wire.sendall(b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+                if not wire.recv(100).startswith(b"HTTP/1.1 200"):
+                    raise ConnectionError("no answer")
+
+
+def _probe_context(credential: Path, protocol: str) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=str(credential / "ca.crt"))
+    context.load_cert_chain(credential / "tls.crt", credential / "tls.key")
+    context.set_alpn_protocols([protocol])
+    return context
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
+    """End it with all that it has started."""
+    try:
+        family = psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        family = []
     process.terminate()
     try:
         process.wait(_STOP)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-    if process.stdout:
-        process.stdout.close()
+    for child in family:
+        try:
+            child.kill()
+        except psutil.NoSuchProcess:
+            continue

@@ -1,6 +1,6 @@
 """The other contestant: a grpc.aio server with mTLS that gives the same answer to the same message.
 
-python -m tests.bench.grpc_aio CREDENTIAL
+python -m tests.bench.peers.grpc_aio PORT CREDENTIAL
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ async def _greet(request: GreetRequest, context: Any) -> AsyncIterator[GreetResp
         yield GreetResponse(message=message)
 
 
-async def main(folder: Path) -> None:
+async def main(port: int, folder: Path) -> None:
     """Serve until SIGTERM."""
     server = grpc.aio.server()
     handlers = {
@@ -52,9 +52,8 @@ async def main(folder: Path) -> None:
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
     ca, key, chain = ((folder / name).read_bytes() for name in ("ca.crt", "tls.key", "tls.crt"))
     credentials = grpc.ssl_server_credentials([(key, chain)], ca, require_client_auth=True)
-    port = server.add_secure_port("127.0.0.1:0", credentials)
+    server.add_secure_port(f"127.0.0.1:{port}", credentials)
     await server.start()
-    print(f"https://localhost:{port}", flush=True)
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     await stopped.wait()
@@ -62,4 +61,4 @@ async def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1])))
+    asyncio.run(main(int(sys.argv[1]), Path(sys.argv[2])))

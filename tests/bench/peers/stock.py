@@ -16,14 +16,12 @@ from pathlib import Path
 from hypercorn.asyncio.run import asyncio_worker, uvloop_worker
 from hypercorn.config import Config
 
-DIFFERS = "keep_alive_max_requests raised to 2^31, keep_alive_timeout 60 s, no Server header, access log off"
 
-
-def config_for(app: str, credential: Path) -> Config:
+def config_for(app: str, port: int, credential: Path) -> Config:
     """Describe the listener: the same files, TLS and ALPN as ours."""
     config = Config()
     config.application_path = app
-    config.bind = ["127.0.0.1:0"]
+    config.bind = [f"127.0.0.1:{port}"]
     config.certfile = str(credential / "tls.crt")
     config.keyfile = str(credential / "tls.key")
     config.ca_certs = str(credential / "ca.crt")
@@ -41,15 +39,11 @@ def config_for(app: str, credential: Path) -> Config:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("app")
+    parser.add_argument("port", type=int)
+    parser.add_argument("credential", type=Path)
     parser.add_argument("--worker", choices=("uvloop", "asyncio"), default="asyncio")
-    parser.add_argument("--credential", type=Path, required=True)
     given = parser.parse_args()
-    config = config_for(given.app, given.credential)
-    sockets = config.create_sockets()
-    for sock in sockets.secure_sockets:
-        sock.listen(config.backlog)  # so that whoever reads the next line may connect
-    print(f"ready: https://127.0.0.1:{sockets.secure_sockets[0].getsockname()[1]}", flush=True)
-    (uvloop_worker if given.worker == "uvloop" else asyncio_worker)(config, sockets)
+    (uvloop_worker if given.worker == "uvloop" else asyncio_worker)(config_for(given.app, given.port, given.credential))
 
 
 if __name__ == "__main__":

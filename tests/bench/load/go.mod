@@ -1,0 +1,3 @@
+module handclasp/tests/bench/load
+
+go 1.19

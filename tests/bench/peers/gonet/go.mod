@@ -1,0 +1,3 @@
+module handclasp/tests/bench/peers/gonet
+
+go 1.19
