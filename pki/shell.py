@@ -10,6 +10,7 @@ import importlib
 import io
 import os
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,7 +18,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 SETTINGS = {"help_option_names": ["-h", "--help"]}
 
@@ -66,12 +67,52 @@ def _load(where: str, name: str) -> Any:
     module, _, attribute = where.partition(":")
     found = getattr(importlib.import_module(module), attribute)
     if isinstance(found, typer.Typer):
-        command = get_command(found)
+        command = _sparing(get_command(found))
         command.name = name
         return command
     app = new_app()
     app.command(name)(found)
-    return get_command(app)
+    return _sparing(get_command(app))
+
+
+@dataclass(frozen=True, slots=True)
+class _Unconverted:
+    """What a parameter's value becomes: a text stays as it was typed, and what was not given as it is.
+
+    Typer makes a converter of pydantic's for these too, whose import takes a fifth of the time of a short command.
+    """
+
+    annotation: Any
+    converter: Callable[[], Any]
+
+    def __call__(self) -> _Unconverted:
+        return self
+
+    def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
+        """As typer's own converters do it."""
+        if value is None:
+            return () if param.multiple or param.nargs == -1 else None
+        kind = self.annotation
+        if kind == list[str] or (isinstance(kind, type) and isinstance(value, kind)):
+            return value
+        return self.converter().coerce(value, param, ctx)
+
+
+def _sparing(command: Any) -> Any:
+    """The command, which converts the values of its parameters, and of those of the commands below it, where needed."""
+    all_params = command.get_params
+
+    def get_params(context: Any) -> Any:
+        parameters = all_params(context)
+        for one in parameters:
+            if not isinstance(one.get_runtime_param, _Unconverted):
+                one.get_runtime_param = _Unconverted(one.type_descriptor.annotation, one.get_runtime_param)
+        return parameters
+
+    command.get_params = get_params
+    for below in getattr(command, "commands", {}).values():
+        _sparing(below)
+    return command
 
 
 def run(
@@ -86,7 +127,7 @@ def run(
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        code = app(args=arguments, prog_name=program, standalone_mode=False)
+        code = _sparing(get_command(app))(args=arguments, prog_name=program, standalone_mode=False)
         sys.stdout.flush()
     except expected as error:
         return _fail(program, str(error), int(getattr(error, "exit_code", 1)))
