@@ -25,8 +25,14 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _HOST_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+")
 _COMMON_NAME_LENGTH = 64
+# RFC 3986 2.1: an escape is two hexadecimal digits.
+_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_ESCAPED_CONTROL = re.compile(r"%(?:[01][0-9A-Fa-f]|7[Ff])")
+# RFC 3986 3.2: [userinfo "@"] host [":" port], behind "//" and before the path.
+_AUTHORITY = re.compile(r"[^:]+://(?:[^@/?#]*@)?(\[[^\]]*\]|[^:/?#]*)(?::([0-9]*))?(?:[/?#].*)?")
 # RFC 5321 4.5.3.1.3: a path of 256 characters, less its angle brackets.
 _EMAIL_LENGTH = 254
+_LAST_PORT = 65_535
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +126,33 @@ def parse_email(text: str) -> str:
 
 
 def parse_uri(text: str) -> str:
-    """An absolute URI; one that begins with `spiffe:` has to be a SPIFFE ID. Raises InvalidName."""
+    """An absolute URI; one that begins with `spiffe:` has to be a SPIFFE ID. Raises InvalidName.
+
+    One with `//` has to name a host, a domain or an IP address (RFC 5280 4.2.1.6).
+    """
     if not text.isascii():
         raise InvalidName(f"the URI {text!a} holds characters outside ASCII: percent-encode them (RFC 3986 2.1)")
-    return _checked(check_uri, text)
+    uri = _checked(check_uri, text)
+    if _BAD_ESCAPE.search(uri):
+        raise InvalidName(f"the URI {text!a} holds a '%' that is no escape: write two hexadecimal digits behind it")
+    if _ESCAPED_CONTROL.search(uri):
+        raise InvalidName(f"the URI {text!a} holds NUL or control characters, as escapes")
+    scheme, _, rest = uri.partition(":")
+    if rest.startswith("//") and scheme not in ("spiffe", "file"):
+        _check_authority(uri, text)
+    return uri
+
+
+def _check_authority(uri: str, text: str) -> None:
+    found = _AUTHORITY.fullmatch(uri)
+    if found is None or not found[1]:
+        raise InvalidName(f"the URI {text!a} names no host behind its '//': it looks like https://example.com/orders")
+    host, port = found[1], found[2]
+    literal = host.startswith("[")
+    if not (literal and ":" in host and _is_ip_address(host[1:-1])) and (literal or not _is_ip_address(host)):
+        _parse_domain(host, text)
+    if port is not None and not 0 < int(port or 0) <= _LAST_PORT:
+        raise InvalidName(f"the URI {text!a} holds no valid port: a number from 1 to {_LAST_PORT}")
 
 
 def parse_ip_address(text: str) -> str:

@@ -44,6 +44,9 @@ PUBLIC_KEY = KeyType.P256.generate().public_key()
         (parse_uri, "SPIFFE://Example.org/ns/A", "spiffe://example.org/ns/A"),
         (parse_uri, "HTTPS://User@EXAMPLE.com:8443/Path?Q#F", "https://User@example.com:8443/Path?Q#F"),
         (parse_uri, "urn:isbn:0451450523", "urn:isbn:0451450523"),
+        (parse_uri, "https://u:p@[2001:DB8::1]:443?x", "https://u:p@[2001:db8::1]:443?x"),
+        (parse_uri, "https://127.0.0.1/%C3%A9", "https://127.0.0.1/%C3%A9"),
+        (parse_uri, "file:///etc/motd", "file:///etc/motd"),
         (parse_ip_address, "2001:DB8:0::1", "2001:db8::1"),
         (parse_ip_address, "127.0.0.1", "127.0.0.1"),
         (parse_name, "alice@example.com", "alice@example.com"),
@@ -81,6 +84,15 @@ def test_names_are_normalised(parse: object, text: str, normal: str) -> None:
         *(
             (parse_uri, text)
             for text in ("spiffe://", "spiffe://EXAMPLE.org:1/a", "spiffe://a/b/", "spiffe://a//b", " a:b")
+        ),
+        *((parse_uri, text) for text in ("http://", "https:///p", "https://u@/", "https://x.io:/", "https://x.io:0/")),
+        *(
+            (parse_uri, text)
+            for text in ("https://x.io:65536", "https://x.io:8x/", "http://[zz]/", "http://[::1", "a://_")
+        ),
+        *(
+            (parse_uri, text)
+            for text in ("x:%", "x:%zz", "x:%4", "urn:a%00b", "urn:a%0Ab", "https://x.io/%7f", "ftp://%41")
         ),
         *(
             (parse_ip_address, text)
