@@ -99,7 +99,11 @@ class Opening:
 
     @contextlib.contextmanager
     def make(self) -> Iterator[Inventory]:
-        """The inventory, made where there is none, with all in it that is in the folder."""
+        """The inventory, made where there is none, with all in it that is in the folder.
+
+        Raises InventoryError where there was one and it is lost.
+        """
+        self._refuse_a_second()
         self.database.clear()
         with Inventory.create(self.database) as inventory:
             self._write_down()
@@ -115,11 +119,26 @@ class Opening:
         """Bring the inventory up to this program and to what is in the folder: whether tables changed, what came."""
         if not os.path.lexists(self.state.authority) and not (self.database.path and self.database.exists()):
             raise no_authority(self.state.folder)
+        self._refuse_a_second()
         self.database.clear()
         was = self._version()
         with Inventory.create(self.database) as inventory:
             self._write_down()
             return inventory.version() != was, self._bring_up(inventory)
+
+    def _refuse_a_second(self) -> None:
+        """A new inventory would not know what was revoked, and the next list would take it back."""
+        if not _is_own(self.state, self.database) or self.database.exists():
+            return
+        with self.state.translated("read"):
+            known = os.path.lexists(self.state.folder / FOLDER)  # an older Handclasp's records: there was none yet
+            lost = not known and (self.state.lists() is not None or any(self.state.credentials()))
+        if lost:
+            raise InventoryError(
+                f"the inventory {self.database} is missing or empty, and certificates were issued by it: restore it "
+                "from a copy, or move the folder away and make another authority with `init`",
+                path=self.database.path,
+            )
 
     def _bring_up(self, inventory: Inventory) -> Imported:
         """Take what is in the folder into the inventory: its authority, and an older Handclasp's records.

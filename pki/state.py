@@ -93,6 +93,14 @@ class State:
         """Where the revocation lists are."""
         return self.folder / "ca.crl"
 
+    def credentials(self) -> list[Path]:
+        """The folders of credentials in here, whole or not."""
+        with self.translated("read"):
+            try:
+                return sorted((self.folder / "credentials").iterdir())
+            except FileNotFoundError:
+                return []
+
     def default_folder(self, name: str) -> str:
         """Where the credential of this name goes, relative to the state folder."""
         return f"credentials/{name}"

@@ -90,6 +90,22 @@ def test_a_damaged_database(state: Path, pki: Pki, fails: Fails) -> None:
     assert pki(state, "rotate", "alice")[0] == 0
 
 
+@pytest.mark.parametrize("how", ["missing", "empty"])
+def test_a_lost_database(state: Path, pki: Pki, fails: Fails, how: str) -> None:
+    """No second one is begun in its place, which would not know what was issued and revoked; a copy mends it."""
+    path = state / "inventory.db"
+    assert pki(state, "revoke", "--name", "alice", "--yes")[0] == 0
+    sound = path.read_bytes()
+    path.unlink()
+    if how == "empty":
+        path.touch(0o600)
+    for words in (["list"], *WRITERS[:2], ["upgrade"], ["init", "--ensure"], ["crl"], ["doctor"]):
+        assert "inventory.db is missing or empty" in fails(state, *words)
+    assert not path.exists() or not path.read_bytes()
+    path.write_bytes(sound)
+    assert "revoked" in pki(state, "list")[1]
+
+
 def check_nothing_lost(state: Path, before: list[str], pki: Pki) -> None:
     """What was known is known, what is on disk is known and whole, and the next commands go through."""
     after = known(state)
