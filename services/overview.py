@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from services.pages.watching import Watching
+
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Mapping
@@ -70,6 +72,8 @@ class Overview:
     database: str | None = field(default=None, repr=False)
     present: dict[str, Presence] = field(default_factory=dict)
     refusals: deque[Refusal] = field(default_factory=lambda: deque(maxlen=_REFUSALS_KEPT))
+    watching: Watching = field(default_factory=Watching)
+    """Who looks at the page."""
     streams: set[asyncio.Task[Any]] = field(default_factory=set)
     """RPC streams under way, which can be ended in words."""
     streams_ended: bool = False

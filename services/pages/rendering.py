@@ -12,7 +12,7 @@ from services.pages.service import card
 if TYPE_CHECKING:
     from services.peer import Peer
 
-_FIELDS = {
+FIELDS = {
     # Nothing but what this server sends: no inline script or style, no other host, no frame around it.
     "content-security-policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
@@ -31,7 +31,7 @@ def prefers_html() -> bool:
 
 async def page(template: str, status: int = 200, **values: Any) -> Response:
     """Lay out a whole page."""
-    return Response(await render_template(f"pages/{template}.html", **values), status, _FIELDS)
+    return Response(await render_template(f"pages/{template}.html", **values), status, FIELDS)
 
 
 async def card_page(peer: Peer) -> Response:

@@ -13,7 +13,7 @@ from quart import Blueprint, Response, render_template, request, stream_with_con
 
 from pki.errors import PKIError
 from services.overview import KEY, Overview
-from services.pages.rendering import page
+from services.pages.rendering import FIELDS, page
 from services.pages.service import live, stock, trust
 from services.pages.text import visible
 from services.pages.timeline import timeline
@@ -60,33 +60,54 @@ async def events() -> Response:
     """Server-Sent Events: `live` and `inventory`, each with the HTML of its part of the page."""
     overview = _overview()
     if overview is None or not overview.guarded:
-        return Response("a policy has to say who may see this\n", 403, content_type="text/plain; charset=utf-8")
+        return _words("a policy has to say who may see this\n", 403)
+    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        return _words(
+            "only pages of this server are told\n", 403
+        )  # another site's could not read it, and would hold it
+    name = current_peer().identity.name
+    if not overview.watching.has_room_for(name):
+        return _words("too many look at once: close a page, and reload\n", 503)
     words = request.args.get("q", "").strip()[:_MOST_WORDS]
-    parts = stream_with_context(_events)(overview, words)
-    told = Response(parts, content_type="text/event-stream", headers={"cache-control": "no-store"})
+    parts = stream_with_context(_events)(overview, name, words)
+    told = Response(parts, content_type="text/event-stream", headers=FIELDS)
     told.timeout = None  # it lasts as long as somebody looks
     return told
 
 
-async def _events(overview: Overview, words: str) -> AsyncIterator[bytes]:
+async def _events(overview: Overview, name: str, words: str) -> AsyncIterator[bytes]:
     """Parts of the page whenever they differ, until the server stops.
 
     It ends as well when the trust or the policy changes: whoever looks has to ask again, and is judged anew.
     """
-    generation, seen, shown = overview.snapshot().generation, -1, ""
-    for beat in itertools.count():
-        if overview.stopping() or overview.snapshot().generation != generation:
-            return
-        now = datetime.now(UTC)
-        if overview.changes != seen or beat % _REST == 0:
-            seen = overview.changes
-            yield _event("live", await _part("_live", live=live(overview, now), trust=trust(overview, now)))
-        if beat % _REST == 0:
-            part = await _part("_inventory", **await _inventory(overview, words))
-            if part != shown:
-                shown = part
-                yield _event("inventory", part)
-        await asyncio.sleep(_BEAT)
+    generation, seen, shown = overview.snapshot().generation, "", ""
+    with overview.watching.one(name) as room:
+        for beat in itertools.count():
+            if not room or overview.stopping() or overview.snapshot().generation != generation:
+                return
+            part = await _live_part(overview, datetime.now(UTC))
+            if part != seen or beat % _REST == 0:  # a word now and then: who is gone is found out
+                seen = part
+                yield _event("live", part)
+            if beat % _REST == 0:
+                part = await _part("_inventory", **await _inventory(overview, words))
+                if part != shown:
+                    shown = part
+                    yield _event("inventory", part)
+            await asyncio.sleep(_BEAT)
+
+
+async def _live_part(overview: Overview, now: datetime) -> str:
+    """Laid out once for all who look at it: anew when something has happened, and every few beats."""
+    watching, moment = overview.watching, (overview.changes, overview.snapshot().generation, now.timestamp() // _REST)
+    if watching.moment != moment:
+        watching.moment = moment
+        watching.shown = await _part("_live", live=live(overview, now), trust=trust(overview, now))
+    return watching.shown
+
+
+def _words(line: str, status: int) -> Response:
+    return Response(line, status, content_type="text/plain; charset=utf-8")
 
 
 def _event(name: str, data: str) -> bytes:

@@ -11,8 +11,8 @@ from services.pages.text import visible
 if TYPE_CHECKING:
     from pki.survey import Survey
 
-WIDTH, HEIGHT, FLOOR = 960, 180, 140
-"""Of the drawing and its base line, in its own units: the page scales it."""
+WIDTH, HEIGHT, FLOOR = 100, 170, 140
+"""Of the drawing, in per cent of the page's; and of it and its base line, in pixels: words keep their size."""
 
 _TICKS = 6
 
@@ -46,7 +46,6 @@ class Timeline:
     marks: tuple[Mark, ...]
     words: str
     """All of it in a sentence, for who cannot see it."""
-    width: int = WIDTH
     height: int = HEIGHT
     floor: int = FLOOR
 
@@ -66,7 +65,7 @@ def timeline(survey: Survey) -> Timeline:
         height = max(FLOOR * 0.9 * count / most, 2.0)
         words = f"{count} {'ends' if count == 1 else 'end'} between {begin:%Y-%m-%d %H:%M} and {end:%Y-%m-%d %H:%M} UTC"
         soon = end - survey.taken <= timedelta(days=3)
-        bars.append(Bar(number * width + 1, FLOOR - height, width - 2, height, words, soon))
+        bars.append(Bar((number + 0.1) * width, FLOOR - height, 0.8 * width, height, words, soon))
     form = "%Y-%m-%d" if whole > timedelta(days=3) else "%d %b %H:%M"
     ticks = tuple(
         Mark(WIDTH * number / _TICKS, (survey.taken + whole * number / _TICKS).strftime(form))

@@ -11,6 +11,7 @@ from services.pages.text import visible
 from tests.support.issuer import Issuer
 from tests.support.server import eventually
 from tests.support.trust import trusting
+from tests.support.wire import reset
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -120,6 +121,60 @@ def test_events_end_when_whoever_looks_has_to_be_judged_anew(tmp_path: Path, end
                 assert line.get("/authority/events").status == 403
             if ending == "the server stops":
                 assert there.server.exit_code() == 0
+
+
+def test_pages_that_are_open_are_counted(tmp_path: Path) -> None:
+    """Eight of one caller, wherever they are open; the next is told so, and one that is closed makes room."""
+    (tmp_path / "policy.toml").write_text(_POLICY)
+    with trusting(tmp_path, "--policy", str(tmp_path / "policy.toml"), app="services.app:app") as there:
+        tom, tim = there.client("tom"), there.client("tim")
+        with tom.h2() as first, tom.h2() as second, tim.h2() as other:
+            watching = [wire.open("/authority/events") for wire in (first, second) for _ in range(4)]
+            for wire in (first, second):
+                wire.until(lambda wire=wire: sum(bool(reply.body) for reply in wire.replies.values()) == 4)
+            refused = second.get("/authority/events")
+            assert (refused.status, refused.whole) == (503, True)
+            assert b"too many" in bytes(refused.body)
+            stream = other.open("/authority/events")
+            other.until(lambda: bool(other.replies[stream].body))
+            assert other.replies[stream].status == 200
+            first.send(reset(watching[0]))
+
+            def again() -> bool:
+                stream = second.open("/authority/events")
+                second.until(lambda: bool(second.replies[stream].body))
+                return second.replies[stream].status == 200
+
+            eventually(again, 10)
+
+
+@pytest.mark.parametrize(
+    ("site", "status"), [("cross-site", 403), ("same-site", 403), ("same-origin", 200), ("none", 200)]
+)
+def test_another_site_s_page_is_told_nothing(tmp_path: Path, site: str, status: int) -> None:
+    """A browser shows its certificate to whatever page makes it ask, and says which page that was."""
+    (tmp_path / "policy.toml").write_text(_POLICY)
+    options = ("--policy", str(tmp_path / "policy.toml"))
+    with trusting(tmp_path, *options, app="services.app:app") as there, there.client("tom").h2() as wire:
+        stream = wire.open("/authority/events", more=[("sec-fetch-site", site)])
+        wire.until(lambda: bool(wire.replies[stream].body))
+        assert wire.replies[stream].status == status
+        assert "access-control-allow-origin" not in wire.replies[stream].headers
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"])
+def test_a_form_of_another_site_calls_nothing(tmp_path: Path, kind: str) -> None:
+    """What a page may send anywhere without asking is no RPC; and who asks first (CORS) is allowed nothing."""
+    path = "/handclasp.greeter.v1.GreeterService/Greet"
+    with trusting(tmp_path, app="services.app:app") as there, there.client("tom").h1() as line:
+        body = f"origin: https://evil.example\r\ncontent-type: {kind}\r\ncontent-length: 2\r\n\r\n{{}}"
+        line.send_bytes(f"POST {path} HTTP/1.1\r\nhost: localhost\r\n{body}".encode())
+        assert line.reply("POST").status == 415
+        asks = "origin: https://evil.example\r\naccess-control-request-method: POST\r\n"
+        asks += "access-control-request-headers: content-type\r\n"
+        reply = line.get(path, "OPTIONS", more=asks)
+        assert reply.status != 200
+        assert not any(name.startswith("access-control") for name in reply.headers)
 
 
 def test_strangers_words_are_one_harmless_line() -> None:
