@@ -27,7 +27,7 @@ _PIECE = 4_096
 """Bytes up to which pieces of a body that nobody has read yet are joined."""
 
 
-_REFUSALS = {413: "the request's body is too large", 421: "not a host that is served here", 431: "too many fields"}
+REFUSALS = {413: "the request's body is too large", 421: "not a host that is served here", 431: "too many fields"}
 
 
 class UnexpectedMessageError(RuntimeError):
@@ -116,7 +116,7 @@ class Exchange(Stream):
         connection = self.http2.connection
         refused = listener.admission.objection(headers, authority) if well_formed else 400
         if refused is not None:
-            connection.limit_broken(_REFUSALS.get(refused, "malformed request"), refused)
+            connection.limit_broken(REFUSALS.get(refused, "malformed request"), refused)
             self._answer(refused)
             return
         if not connection.is_vouched():  # cut, and with it this stream
@@ -163,7 +163,7 @@ class Exchange(Stream):
             self._refuse(401)
 
     def _too_large(self) -> None:
-        self.http2.connection.limit_broken(_REFUSALS[413], 413)
+        self.http2.connection.limit_broken(REFUSALS[413], 413)
         if self._head is not None or self._status is None:
             self._refuse(413)
         else:

@@ -20,6 +20,7 @@ from services.transport.engine import (
     StreamClosed,
     filter_pseudo_headers,
 )
+from services.transport.exchange import REFUSALS
 from services.transport.fields import date, sendable
 from services.transport.messages import WebSocketMessages
 from services.transport.stream import Stream
@@ -49,6 +50,7 @@ class WebSocketStream(Stream):
         self._waiting: asyncio.Future[None] | None = None
         self._responded = False
         self._closed_told = False
+        self._ws: WebSocketMessages | None = None
 
     def open(self, headers: Headers) -> None:
         pseudo = dict(headers[:8])
@@ -60,6 +62,8 @@ class WebSocketStream(Stream):
             return
         listener = self.http2.listener
         refused = listener.admission.objection(headers, pseudo.get(b":authority"))
+        if refused is not None:
+            self.http2.connection.limit_broken(REFUSALS[refused], refused)
         if refused is not None or not self.http2.connection.is_vouched():
             self.headers = [(b":status", b"%d" % (refused or 401)), (b"content-length", b"0"), date()]
             self.end()
@@ -86,7 +90,7 @@ class WebSocketStream(Stream):
             )
         )
         self.http2.running += 1
-        self.http2.tasks.start(self._run())
+        self.http2.tasks.start(self._run(self._ws))
 
     def data(self, data: bytes) -> None:
         last = self._inbound[-1] if self._inbound else None
@@ -97,11 +101,11 @@ class WebSocketStream(Stream):
 
     def go_away(self) -> None:
         """The server stops."""
-        if not self.ended:
+        if not self.ended and self._ws is not None:
             self._ws.go_away()
 
     def cut(self) -> None:
-        if not self.ended:
+        if not self.ended and self._ws is not None:  # else `open` is about to answer
             self._ws.cut()
 
     def request_end(self) -> None:
@@ -117,7 +121,7 @@ class WebSocketStream(Stream):
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(None)
 
-    async def _run(self) -> None:
+    async def _run(self, messages: WebSocketMessages) -> None:
         event: StreamEvent | None = None
         try:
             while not isinstance(event, StreamClosed):
@@ -125,7 +129,7 @@ class WebSocketStream(Stream):
                     self._waiting = self.http2.loop.create_future()
                     await self._waiting
                 event = self._inbound.popleft()
-                await self._ws.handle(event)
+                await messages.handle(event)
                 if isinstance(event, Data):
                     self.http2.read(self, len(event.data))
         except Exception:

@@ -111,7 +111,7 @@ def test_our_hosts_are_served(there: Trusting, host: str) -> None:
 
 @pytest.mark.parametrize("host", OTHERS)
 def test_other_hosts_are_misdirected(there: Trusting, host: str) -> None:
-    """421 (RFC 9110 15.5.20), on both protocols and for WebSockets; the application does not hear of it."""
+    """421 (RFC 9110 15.5.20), on both protocols; the application does not hear of it."""
     client = there.client("quinn")
     with client.h1() as line, client.h2() as wire:
         line.send_bytes(f"GET / HTTP/1.1\r\nhost: {host}\r\n\r\n".encode())
@@ -119,6 +119,15 @@ def test_other_hosts_are_misdirected(there: Trusting, host: str) -> None:
         assert wire.get("/", authority=host).status == 421
         assert wire.get("/").status == 200, "the connection goes on"
     there.audited("request.refused", status=421, identity="quinn@example.com")
+
+
+@pytest.mark.parametrize("over", ["h1", "h2"])
+def test_websockets_to_other_hosts(there: Trusting, over: str) -> None:
+    """421 in the handshake's answer, written down like another."""
+    client = there.client(f"rita-{over}")
+    with WebSocket(client, over, "/ws-told", host="evil.example.com") as websocket:  # type: ignore[arg-type]
+        assert websocket.answer().status == 421
+    there.audited("request.refused", status=421, identity=f"rita-{over}@example.com")
 
 
 def test_no_host_at_all(there: Trusting) -> None:

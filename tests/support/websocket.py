@@ -39,7 +39,15 @@ class WebSocket:
     """One WebSocket; `over` is "h1" or "h2". `first` is sent in one write with the request."""
 
     def __init__(
-        self, server: Server, over: str, path: str, *, first: bytes = b"", more: tuple = (), **options: int
+        self,
+        server: Server,
+        over: str,
+        path: str,
+        *,
+        first: bytes = b"",
+        more: tuple = (),
+        host: str = "localhost",
+        **options: int,
     ) -> None:
         self._protocol = FrameProtocol(client=True, extensions=[])
         self._taken = 0
@@ -47,7 +55,7 @@ class WebSocket:
         if over == "h2":
             wire = self.line = server.h2(**options)
             usual = [(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "https")]
-            usual += [(":authority", "localhost"), (":path", path), ("sec-websocket-version", "13")]
+            usual += [(":authority", host), (":path", path), ("sec-websocket-version", "13")]
             head = wire.fields([*usual, *more], end=False)
             self.stream = head.stream_id
             wire.send(head, *([data(self.stream, first)] if first else []))
@@ -55,7 +63,7 @@ class WebSocket:
             line = self.line = server.h1(**options)
             fields = "".join(f"{name}: {value}\r\n" for name, value in more)
             line.send_bytes(
-                f"GET {path} HTTP/1.1\r\nhost: localhost\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
+                f"GET {path} HTTP/1.1\r\nhost: {host}\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
                 f"sec-websocket-version: 13\r\nsec-websocket-key: {_KEY}\r\n{fields}\r\n".encode("latin-1")
                 + first
             )
