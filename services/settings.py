@@ -75,7 +75,12 @@ def _seconds(value: Any) -> Any:
     return value
 
 
-Seconds = Annotated[float, BeforeValidator(_seconds)]
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(allow_inf_nan=False)]
+
+
+def _hosts(names: tuple[str, ...]) -> tuple[str, ...]:
+    server_names(names)
+    return names
 
 
 class Settings(BaseSettings):
@@ -146,7 +151,7 @@ class Settings(BaseSettings):
     """How often a caller may ask one process for a certificate in a minute; without one, an address."""
     traces: bool = False
     """Make a span of every request (OpenTelemetry); OTEL_* variables say where it goes."""
-    server_names: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = ()
+    server_names: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_hosts)] = ()
     """The host names that are served here: others are answered 421. None: all."""
     max_connections: int = Field(10_000, ge=1)
     """Connections of one process; those beyond are closed unheard."""

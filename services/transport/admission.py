@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
+from ipaddress import IPv6Address
 from typing import TYPE_CHECKING
+
+from pki.errors import IdentityError
+from pki.identity import check_dns_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -12,6 +17,7 @@ if TYPE_CHECKING:
     Fields = Sequence[tuple[bytes, bytes]]
 
 _PEER_FIELDS = frozenset({b"x-forwarded-client-cert", b"client-cert", b"client-cert-chain"})
+_IPV4 = re.compile(r"\d{1,3}(\.\d{1,3}){3}")
 _PEER_PREFIXES = (b"x-ssl-", b"x-client-")
 
 
@@ -49,8 +55,23 @@ def without_peer_fields(fields: Iterable[tuple[bytes, bytes]]) -> list[tuple[byt
 
 
 def server_names(names: Iterable[str]) -> frozenset[bytes]:
-    """Host names as `Admission` compares them."""
-    return frozenset(_host(name.encode("idna" if not name.isascii() else "ascii")) for name in names)
+    """Host names and addresses as `Admission` compares them. Raises ValueError for what no client can ask for."""
+    return frozenset(map(_server_name, names))
+
+
+def _server_name(text: str) -> bytes:
+    try:
+        name = text.strip().encode("ascii" if text.isascii() else "idna").decode("ascii")
+        host = _host(name.encode("ascii")).decode("ascii")
+        if host.startswith("[") and "]" in name:
+            IPv6Address(host[1:-1])
+        elif not _IPV4.fullmatch(host):
+            check_dns_name(host)
+        if not set(name) & set("*/@?#"):
+            return host.encode("ascii")
+    except (ValueError, IdentityError):
+        pass
+    raise ValueError(f"{text!r} is no host name: give each as clients ask for it, for example shop.example.com")
 
 
 @lru_cache(maxsize=1024)

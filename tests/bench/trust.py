@@ -1,4 +1,4 @@
-"""What trust that changes costs: the verdict at each request, a reload, a list of a million.
+"""What trust that changes costs: the verdict at each request, a reload, a thousand ends, a list of a million.
 
   python -m tests.bench.trust             all figures
   python -m tests.bench.trust --json
@@ -18,6 +18,7 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -160,6 +161,32 @@ def reload_with(bench: Bench, count: int) -> dict[str, Any]:
         server.stop()
 
 
+def revocation(bench: Bench, connections: int = 1_000) -> dict[str, Any]:
+    """From the write of a list to the end of so many connections of who is on it."""
+    bench.write_list(0)
+    (bench.credential("localhost") / "ca.crl").unlink(missing_ok=True)  # or Mallory does not get in
+    server = bench.server()
+    folder = bench.credential("mallory")
+    context = client_context(folder, trust=folder / "ca.crt")
+    process = psutil.Process(server.process.pid)
+    with ExitStack() as stack:
+        stack.callback(server.stop)
+        wires = [stack.enter_context(Wire(server.port, context)) for _ in range(connections)]
+        assert {wire.get().status for wire in wires} == {200}
+        spent = sum(process.cpu_times()[:2])
+        wrote = time.monotonic()
+        bench.put_list()
+        for wire in wires:
+            with suppress(Ended):
+                while True:
+                    wire.frame(30)
+        return {
+            "connections": connections,
+            "ended_seconds": round(time.monotonic() - wrote, 3),
+            "cpu_seconds": round(sum(process.cpu_times()[:2]) - spent, 3),
+        }
+
+
 def million(bench: Bench) -> dict[str, Any]:
     """A list of a million: written by a process of its own, and a server that starts with it."""
     code = (
@@ -207,7 +234,12 @@ def verdict_cost(bench: Bench, rounds: int = 25, requests: int = 2_000) -> dict[
         for which, command in commands.items():
             with (Path(logs) / which).open("wb") as log:
                 running[which] = subprocess.Popen(
-                    [*command, *arguments], stdout=subprocess.PIPE, stderr=log, text=True, cwd=Path.cwd()
+                    [*command, *arguments],
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    text=True,
+                    cwd=Path.cwd(),
+                    env={**os.environ, "HANDCLASP_KEEP_ALIVE_TIMEOUT": "3600"},  # they wait for their turn
                 )
         try:
             wires = {}
@@ -263,6 +295,7 @@ def main() -> int:
         figures: dict[str, Any] = {"cores": len(os.sched_getaffinity(0)), "verdict": verdict_cost(bench)}
         for count in (0, 100_000):
             figures[f"reload with {count:,}"] = reload_with(bench, count)
+        figures["revocation"] = revocation(bench)
         figures["a million"] = million(bench)
     if given.json:
         print(json.dumps(figures, indent=2))

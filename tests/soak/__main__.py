@@ -30,6 +30,8 @@ from typing import TYPE_CHECKING
 
 import psutil
 import websockets
+from rich.console import Console
+from rich.progress import Progress, TextColumn
 
 from clients.errors import ClientError
 from clients.http1 import AsyncClient as HTTP1Client
@@ -82,7 +84,20 @@ class Soak:
     async def run(self, connections: int) -> None:
         kinds: list[Callable[[str], Awaitable[None]]] = [self.http2, self.http1, self.http2, self.websocket]
         asking = [self.ask(kinds[number % len(kinds)], f"client-{number % _NAMES}") for number in range(connections)]
-        await asyncio.gather(*asking, self.rotate(), self.publish(), self.revoke())
+        await asyncio.gather(*asking, self.rotate(), self.publish(), self.revoke(), self.show())
+
+    async def show(self) -> None:
+        """A bar on a terminal's stderr."""
+        bar = Progress(*Progress.get_default_columns(), TextColumn("{task.fields[said]}"), console=Console(stderr=True))
+        bar.disable = not sys.stderr.isatty()
+        left = self.until - time.monotonic()
+        with bar:
+            task = bar.add_task("soak", total=left, said="")
+            while not self.over:
+                tally = self.tally
+                said = f"{tally.sent.total():,} requests, {len(tally.failed)} failed, {len(tally.delays)} revocations"
+                bar.update(task, completed=left - (self.until - time.monotonic()), said=said)
+                await asyncio.sleep(0.5)
 
     # Those who may ask.
 

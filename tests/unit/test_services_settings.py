@@ -60,6 +60,24 @@ def test_other_variables_of_the_family_are_none_of_ours(monkeypatch: pytest.Monk
         ({"bind": ("localhost:99999",)}, "HOST:PORT"),
         ({"tls_policy": "old"}, "'default', 'modern' or 'intermediate'"),
         ({"handshake_timeout": -1}, "handshake_timeout"),
+        ({"stall_timeout": float("inf")}, "stall_timeout"),
+        ({"max_continuations": 64}, "max_continuations"),
+        *(
+            ({"server_names": (name,)}, "is no host name")
+            for name in (
+                "https://shop.example.com",
+                "*.example.com",
+                "a..b",
+                "ü..x",
+                "",
+                " ",
+                "a b",
+                "[::1",
+                "[1::2::3]",
+                "x@y",
+                "a/b",
+            )
+        ),
         ({"colour": "red"}, "colour: not a setting"),
     ],
 )
@@ -67,6 +85,13 @@ def test_a_wrong_setting_is_named(spoken: dict[str, object], words: str) -> None
     with pytest.raises(SettingsError, match=words) as raised:
         Settings.read(**spoken)
     assert raised.value.exit_code == 2
+
+
+def test_the_names_that_are_served() -> None:
+    """As a Host field is compared: lower case, A-labels, without a port or the root's dot."""
+    names = ("Shop.Example.com.", "münchen.example", "localhost:8443", "[::1]:1", "127.0.0.1", " padded.example ")
+    expected = {b"shop.example.com", b"xn--mnchen-3ya.example", b"localhost", b"[::1]", b"127.0.0.1", b"padded.example"}
+    assert Settings.read(server_names=names).admission().server_names == expected
 
 
 def test_a_file_that_is_no_toml_is_named(here: Path) -> None:
