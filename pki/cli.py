@@ -13,8 +13,9 @@ import typer
 from pki import shell
 from pki.authority import lifetime_of
 from pki.authority_files import ROOT_KEY
+from pki.commands.init_toml import FromOption, TomlOption, write_starter
 from pki.commands.intermediate import IntermediateOption, RootPassphraseOption, root_passphrase
-from pki.errors import PKIError
+from pki.errors import PKIError, UsageError
 from pki.facts import Facts, read_certificates
 from pki.keys import KeyType
 from pki.names import Names
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
 # Each is imported when it is asked for.
 _COMMANDS = {
+    "apply": "pki.commands.apply:apply",
     "issue": "pki.commands.issue:issue_app",
     "renew": "pki.commands.renew:renew",
     "rotate": "pki.commands.renew:rotate",
@@ -80,6 +82,7 @@ def root(
 
     \b
     handclasp-pki init                                            an authority in ./state
+    handclasp-pki apply                                           all that handclasp.toml describes
     handclasp-pki issue server web --dns localhost --ip 127.0.0.1 for a server
     handclasp-pki issue client alice --email alice@example.com    for a client
     handclasp-pki list                                            what there is
@@ -97,12 +100,14 @@ def root(
 @app.command()
 def init(
     context: typer.Context,
-    name: Annotated[str, typer.Option("--name", metavar="TEXT", help="The authority's name.")] = "Handclasp CA",
+    name: Annotated[str | None, typer.Option("--name", metavar="TEXT", help="Its name. [Handclasp CA]")] = None,
     key: KeyOption = None,
     days: DaysOption = None,
     ensure: EnsureOption = False,
     intermediate: IntermediateOption = False,
     root_passphrase_file: RootPassphraseOption = None,
+    described: FromOption = None,
+    toml: TomlOption = False,
     state: StateOption = None,
     passphrase_file: PassphraseOption = None,
     database: DatabaseOption = None,
@@ -115,11 +120,32 @@ def init(
     HANDCLASP_CA_PASSPHRASE=... handclasp-pki init               its key encrypted
     handclasp-pki init --intermediate                            a root for the safe, and an authority below it
     handclasp-pki init --database postgresql+psycopg://pki@db/handclasp
+    handclasp-pki init --toml                                    for teams: a handclasp.toml to begin with
+    handclasp-pki init --from handclasp.toml                     the authority that it describes
     """
-    lifecycle = Shared.of(context, state, passphrase_file, database).lifecycle()
+    shared = Shared.of(context, state, passphrase_file, database)
+    if toml:
+        if described is not None or ensure or intermediate:
+            raise UsageError("--toml makes no authority: of the other options --name, --key and --days go with it")
+        write_starter(name, key, days)
+        return
+    if described is not None:
+        from pki.commands.apply import described as where
+        from pki.description import Description
+
+        file = Description.load(path_of(described, "--from"))
+        shared = where(shared, file)
+        name, key, days = name or file.authority.name, key or file.authority.key, days or file.authority.days
+        intermediate = intermediate or file.authority.intermediate
+    lifecycle, name = shared.lifecycle(), name or "Handclasp CA"
     passphrase = root_passphrase(root_passphrase_file) if intermediate else None
     authority, action = lifecycle.init(
-        name, key=key or KeyType.P256, days=days, now=current_time(), ensure=ensure, root_passphrase=passphrase
+        name or "Handclasp CA",
+        key=key or KeyType.P256,
+        days=days,
+        now=current_time(),
+        ensure=ensure,
+        root_passphrase=passphrase,
     )
     certificate = authority.certificate
     made = "made" if action == "issued" else "kept"
@@ -127,6 +153,8 @@ def init(
     if intermediate and action == "issued":
         root = lifecycle.state.authority / ROOT_KEY
         say_note(f"move {root} to a medium that goes offline: it signs nothing here any more")
+    if described is not None:
+        say_note(f"its names are not made yet: `handclasp-pki apply {described}`")
 
 
 @app.command("self-signed")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from datetime import UTC
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
@@ -15,12 +15,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from rich.console import Console
+
     from pki.facts import Facts
     from pki.issuing import Outcome
     from pki.listing import Entry
 
 PROGRAM = "handclasp-pki"
 _STYLES = {"valid": "green", "revoked": "red", "expired": "red", "damaged": "red", "missing": "red"}
+Mark = Literal["+", "~", "-"]
+_MARKS: dict[Mark, str] = {"+": "green", "~": "yellow", "-": "red"}
 # Into a file or a pipe, nothing is folded: a fingerprint has to be found by grep.
 _PIPE_WIDTH = 4096
 
@@ -28,6 +32,13 @@ _PIPE_WIDTH = 4096
 def say(text: str) -> None:
     """One line of the answer, on stdout."""
     typer.echo(visible(text))
+
+
+def say_marked(mark: Mark, text: str) -> None:
+    """One line of a plan, on stdout, in the colour of its mark."""
+    from rich.text import Text
+
+    _console().print(Text(f"  {mark} {visible(text)}", style=_MARKS[mark]), soft_wrap=True)
 
 
 def say_note(text: str) -> None:
@@ -156,7 +167,6 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def _print_table(columns: Sequence[str] | None, rows: Sequence[Sequence[str]], styles: Sequence[str] | None) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -167,4 +177,10 @@ def _print_table(columns: Sequence[str] | None, rows: Sequence[Sequence[str]], s
     for number, row in enumerate(rows):
         # Text, since markup in a certificate's names is no markup of ours.
         table.add_row(*(Text(visible(cell)) for cell in row), style=styles[number] if styles else None)
-    Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False).print(table)
+    _console().print(table)
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False)

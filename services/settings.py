@@ -21,6 +21,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from pki.description import TABLES
 from pki.durations import parse_duration
 from pki.errors import UsageError
 from services.admin.binding import check_bind
@@ -81,6 +82,13 @@ Seconds = Annotated[float, BeforeValidator(_seconds), Field(allow_inf_nan=False)
 def _hosts(names: tuple[str, ...]) -> tuple[str, ...]:
     server_names(names)
     return names
+
+
+class _OurHalf(TomlConfigSettingsSource):
+    """`handclasp.toml` without what it says of the authority, which is `handclasp-pki apply`'s."""
+
+    def _read_file(self, file_path: Any) -> dict[str, Any]:
+        return {key: value for key, value in super()._read_file(file_path).items() if key not in TABLES}
 
 
 class Settings(BaseSettings):
@@ -213,7 +221,7 @@ class Settings(BaseSettings):
         return (
             init_settings,
             env_settings,
-            TomlConfigSettingsSource(settings_cls),
+            _OurHalf(settings_cls),
             PyprojectTomlConfigSettingsSource(settings_cls),
         )
 

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-PAGES = ("operations", "authorization", "traces", "watching", "rpc", "enrollment")
+PAGES = ("operations", "authorization", "traces", "watching", "rpc", "enrollment", "teams")
 
 
 @pytest.mark.parametrize("page", [f"{name}.md" for name in PAGES])
