@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pki import shell
-from pki.errors import PKIError
+from pki.errors import PKIError, UsageError
 from services import logs
 from services.authorization.explaining import identity_of
 from services.authorization.policy import Policy
@@ -167,13 +167,16 @@ def _explain(settings: Settings, who: str, method: str, path: str) -> int:
     """Print what the policy says, and by which rule; the exit code is 1 where it says no."""
     if settings.policy is None:
         raise SettingsError("there is no policy to explain: name one with --policy FILE")
+    if not path.startswith("/") and "://" not in path:
+        raise UsageError(f"{path!r} is no path: it begins with /")
     policy = Policy.load(settings.policy)
     websocket = method.lower() == "websocket"
     decision = policy.decide(
         identity_of(who), "GET" if websocket else method.upper(), path.encode(), "websocket" if websocket else "http"
     )
     where = "" if decision.rule is None else f": {settings.policy}:{decision.rule.line}, {decision.rule.written}"
-    typer.echo(f"{'allowed' if decision.allowed else 'denied'}: {decision.reason}{where}")
+    asked = f"; {settings.authorizer} is asked next" if decision.allowed and settings.authorizer is not None else ""
+    typer.echo(f"{'allowed' if decision.allowed else 'denied'}: {decision.reason}{where}{asked}")
     return 0 if decision.allowed else 1
 
 

@@ -239,6 +239,16 @@ def test_the_policy_is_explained(there: Trusting, eve: Client, tmp_path: Path) -
     assert explained("email:eve@example.com", "GET", "/method") == (1, "denied: no rule matches")
     assert explained(eve.folder, "GET", "/")[0] == 0
     assert explained("email:ops@example.com", "websocket", "/ws-echo")[0] == 0
+    assert explained("ops@example.com", "GET", "/method/x") == (0, allowed)
+    for who in ("spiffe://example.com/a", f"sha256:{'ab' * 32}", "issuer:CN=Test CA", "dns:b\u00fccher.example"):
+        assert explained(who, "GET", "/method") == (1, "denied: no rule matches")
+    for wrong in ("email:x@@y", "email:", "uri:nothing", "email:*@example.com", "sha256:12", "", "/etc/passwd"):
+        code, said = explained(wrong, "GET", "/")
+        assert (code, said.count("\n")) == (2, 0)
+        assert said.startswith("handclasp-serve: error: ")
+    assert explained("email:a@x.io", "GET", "method")[0] == 2
+    asked = explained("ops@example.com", "GET", "/method/x", "--authorizer", "shop.rules:may")
+    assert asked == (0, f"{allowed}; shop.rules:may is asked next")
     code, said = explained("nobody", "GET", "/")
     assert code == 2
     assert "'nobody' is no identity" in said
