@@ -25,7 +25,7 @@ run handclasp-pki issue client alice --email alice@example.com
 say "2. Serve"
 handclasp-serve --credential state/credentials/localhost --bind localhost:0 >ready 2>log &
 server=$!
-for _ in $(seq 100); do grep -q https ready && break; kill -0 "$server" || { cat log; exit 1; }; sleep 0.1; done
+for _ in $(seq 600); do grep -q https ready && break; kill -0 "$server" || { cat log; exit 1; }; sleep 0.1; done
 cut -d')' -f1 ready | sed 's/$/)/'
 url=$(grep -o 'https://[^ ]*' ready | head -1)
 export HANDCLASP_CREDENTIAL=state/credentials/alice HANDCLASP_URL="$url"

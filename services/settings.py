@@ -7,6 +7,7 @@ The same names everywhere: `--tls-policy`, `HANDCLASP_TLS_POLICY`, `tls_policy` 
 from __future__ import annotations
 
 import ssl
+import tomllib
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -38,12 +39,27 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 GREETER = "services.app:app"
+FILES = ("handclasp.toml", "pyproject.toml")
+"""Where settings are looked for in the working folder; the first is told before the second."""
 
 
 class SettingsError(ValueError):
     """A setting is wrong; the message names it, its value and what is allowed."""
 
     exit_code = 2
+
+
+def _unreadable_file() -> str:
+    """Which of the files is not TOML: pydantic says where in it, and not in which."""
+    for name in FILES:
+        try:
+            with Path(name).open("rb") as file:
+                tomllib.load(file)
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError):
+            return name
+    return "a settings file"
 
 
 def _address(bind: str | None) -> str | None:
@@ -96,7 +112,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(
         env_prefix="HANDCLASP_",
-        toml_file="handclasp.toml",
+        toml_file=FILES[0],
         pyproject_toml_table_header=("tool", "handclasp"),
         frozen=True,
         extra="forbid",
@@ -239,7 +255,7 @@ class Settings(BaseSettings):
             name = "".join(f"{part}: " for part in first["loc"][:1])  # none for what several settings make together
             raise SettingsError(f"{name}{cls._words(first)}") from None
         except (OSError, ValueError) as error:
-            raise SettingsError(f"a settings file cannot be read: {error}") from None
+            raise SettingsError(f"{_unreadable_file()} cannot be read: {error}") from None
 
     @classmethod
     def _words(cls, error: ErrorDetails) -> str:

@@ -94,9 +94,10 @@ def test_the_names_that_are_served() -> None:
     assert Settings.read(server_names=names).admission().server_names == expected
 
 
-def test_a_file_that_is_no_toml_is_named(here: Path) -> None:
-    (here / "handclasp.toml").write_text("workers = [")
-    with pytest.raises(SettingsError, match="settings file"):
+@pytest.mark.parametrize("name", ["handclasp.toml", "pyproject.toml"])
+def test_a_file_that_is_no_toml_is_named(here: Path, name: str) -> None:
+    (here / name).write_text("workers = [")
+    with pytest.raises(SettingsError, match=f"{name} cannot be read: "):
         Settings.read()
 
 
