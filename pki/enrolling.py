@@ -118,9 +118,7 @@ class Enrolling:
         kin where the authority cannot sign now.
         """
         with self._here.inventory.transaction() as work:
-            presented = work.certificates.by_sha256(sha256)
-            if presented is None:
-                raise EnrollmentError("the certificate was not issued here: have one issued")
+            presented = self._claimed(work, sha256)
             self._check_renewable(work, presented, now)
             lifetime = self._lifetime or self._life_of(work, presented)
             who = f"{presented.names.name} (renewal of {presented.serial})"
@@ -139,10 +137,21 @@ class Enrolling:
             if not work.tokens.use(digest, now):
                 what = "was used already" if row.used_at is not None else "has expired"
                 raise TokenError(f"the token {what}: ask for another one")
+            work.names.claim(row.names.name)
             self._check_free(work, row)
             lifetime = self._lifetime or lifetime_of(row.days)
             who = f"{row.requested_by} (token)"
             return self._sign(work, csr, row.names, LEAF_PROFILES[row.profile], lifetime, who, now)
+
+    def _claimed(self, work: Transaction, sha256: str) -> CertificateRow:
+        """The certificate that was presented, as it is once nobody else revokes or renews of its name."""
+        found = work.certificates.by_sha256(sha256)
+        if found is not None:
+            work.names.claim(found.names.name)
+            found = work.certificates.by_sha256(sha256)
+        if found is None:
+            raise EnrollmentError("the certificate was not issued here: have one issued")
+        return found
 
     def _check_renewable(self, work: Transaction, presented: CertificateRow, now: datetime) -> None:
         newest = work.certificates.newest(presented.names.name) or presented

@@ -290,14 +290,15 @@ class Lifecycle:
             return [revocation.of_serial(here, serial or "")]
 
     def revoke(
-        self, rows: Sequence[CertificateRow], reason: Reason, *, now: datetime
+        self, rows: Sequence[CertificateRow], reason: Reason, *, now: datetime, name: str | None = None
     ) -> tuple[list[CertificateRow], Published]:
         """Revoke these, for good or with certificateHold for now, and publish that at once: see `pki.revocation`.
 
-        Which of them were not revoked before. Raises StateError where none was.
+        With a `name`, also what it was given since they were looked up. Which of them were not revoked before. Raises
+        StateError where none was.
         """
         with self.writing() as here:
-            return revocation.revoke(here, rows, reason, now), revocation.publish(here, now)
+            return revocation.revoke(here, rows, reason, now, name), revocation.publish(here, now)
 
     def unhold(self, rows: Sequence[CertificateRow], *, now: datetime) -> tuple[list[CertificateRow], Published]:
         """End the hold of these, and publish that at once. Which of them were held; StateError where none was."""

@@ -79,9 +79,18 @@ def of_name(here: OpenState, name: str, now: datetime) -> list[CertificateRow]:
     return rows
 
 
-def revoke(here: OpenState, rows: Sequence[CertificateRow], reason: Reason, now: datetime) -> list[CertificateRow]:
-    """Record that these are revoked, or held (certificateHold); which of them were not before."""
+def revoke(
+    here: OpenState, rows: Sequence[CertificateRow], reason: Reason, now: datetime, name: str | None = None
+) -> list[CertificateRow]:
+    """Record that these are revoked, or held (certificateHold); which of them were not before.
+
+    With a `name`, also what it was given since `rows` were looked up: whoever has the key may renew while we ask.
+    """
     with here.inventory.transaction() as work:
+        if name is not None:
+            work.names.claim(name)
+            known = {row.serial for row in rows}
+            rows = [*rows, *(row for row in work.certificates.of_name(name, live_at=now) if row.serial not in known)]
         changed = [
             row
             for row in rows

@@ -70,7 +70,7 @@ def revoke(
             + "; ".join(map(_described, rows))
         )
     confirm(f"Revoke {'; '.join(map(_described, rows))}, for {reason}?", yes=yes)
-    revoked, published = lifecycle.revoke(rows, reason, now=current_time())
+    revoked, published = lifecycle.revoke(rows, reason, now=current_time(), name=name)
     for row in revoked:
         say(f"{'held' if reason is Reason.CERTIFICATE_HOLD else 'revoked'} {_described(row)}, for {reason}")
     _say_folders(published)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, select, text, update
 
 from pki.errors import AlreadyExists, NotFound
 from pki.inventory.encoding import insert_new, name_row, name_values
@@ -34,6 +34,16 @@ class NamesTable:
             there = self.some(list(serials))
             taken = next((name for name, row in there.items() if row.serial != serials[name]), None)
             raise AlreadyExists(f"{taken or 'a name of these'} has been issued already: choose another NAME")
+
+    def claim(self, name: str) -> None:
+        """Have others that claim it wait until this transaction ends; of what was read before, read again.
+
+        Who renews and who revokes claim the name first, so that one of them sees what the other has done. SQLite lets
+        one write at a time anyway.
+        """
+        if self._connection.dialect.name == "postgresql":
+            lock = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 1))")
+            self._connection.execute(lock, {"name": name})
 
     def replace(self, *rows: NameRow) -> None:
         """These instead of what there is of their names. Raises NotFound where one is not there."""

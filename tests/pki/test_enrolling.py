@@ -129,6 +129,43 @@ def test_who_was_revoked_is_not_renewed(
         )
 
 
+def test_a_renewal_between_a_revocation_s_question_and_its_answer(
+    lifecycle: Lifecycle, enrolling: Enrolling, alice: x509.Certificate
+) -> None:
+    """Whoever has the key renews while the operator is asked: the name is revoked, and what it was given meanwhile."""
+    asked = lifecycle.revocable(now=LATER, name="alice")
+    escaped = enrolling.renew(request_for(), fingerprint(alice), now=LATER).chain[0]
+    revoked, _ = lifecycle.revoke(asked, Reason.KEY_COMPROMISE, now=LATER, name="alice")
+    assert {row.sha256 for row in revoked} == {fingerprint(alice), fingerprint(escaped)}
+    nothing_was_issued(
+        lifecycle,
+        lambda: enrolling.renew(request_for(), fingerprint(escaped), now=LATER),
+        EnrollmentError,
+        "was revoked",
+    )
+
+
+def test_a_renewal_at_the_moment_of_a_revocation(
+    lifecycle: Lifecycle, enrolling: Enrolling, alice: x509.Certificate
+) -> None:
+    """It waits for what the other transaction decides: in PostgreSQL, too, where both could go on."""
+    with ThreadPoolExecutor(1) as pool:
+        with lifecycle.reading() as here, here.inventory.transaction() as work:
+            work.names.claim("alice")
+            assert work.revocations.set_revoked(f"{alice.serial_number:x}", Reason.KEY_COMPROMISE, LATER)
+            renewal = pool.submit(_renew_apart, lifecycle, alice)
+            with pytest.raises(TimeoutError):
+                renewal.result(0.5)
+        with pytest.raises(EnrollmentError, match="was revoked"):
+            renewal.result(20)
+    assert len(lifecycle.entries(now=LATER, name="alice")) == 1
+
+
+def _renew_apart(lifecycle: Lifecycle, certificate: x509.Certificate) -> None:
+    with Enrolling(lifecycle) as another:
+        another.renew(request_for(), fingerprint(certificate), now=LATER)
+
+
 def test_who_is_not_known_or_has_ended_is_not_renewed(
     lifecycle: Lifecycle, enrolling: Enrolling, alice: x509.Certificate
 ) -> None:
