@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import structlog
 
+from pki.shell import visible
 from services.transport.engine import Logger
 
 if TYPE_CHECKING:
@@ -35,6 +36,11 @@ def _bound(_: Any, __: str, facts: structlog.typing.EventDict) -> structlog.typi
     return {name: bounded(fact) for name, fact in facts.items()}
 
 
+def _shown(_: Any, __: str, facts: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Nothing that a stranger wrote moves a terminal's cursor, or turns a line round; JSON escapes it by itself."""
+    return {name: visible(fact) if isinstance(fact, str) else fact for name, fact in facts.items()}
+
+
 def configure(*, json: bool) -> None:
     """Set up structlog for this process: JSON lines, or lines for people (in colour on a terminal alone)."""
     processors: list[Any] = [
@@ -46,11 +52,12 @@ def configure(*, json: bool) -> None:
     if json:
         processors += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     else:
-        processors.append(
+        processors += [
+            _shown,
             structlog.dev.ConsoleRenderer(
                 colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback, pad_event_to=24
-            )
-        )
+            ),
+        ]
     structlog.configure(
         processors=processors,
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),

@@ -46,6 +46,23 @@ def test_a_strangers_words_stay_in_bounds(tmp_path: Path, form: tuple[str, ...])
             assert json.loads(line)["event"]
 
 
+@pytest.mark.parametrize("form", [(), ("--json-logs",)])
+def test_a_path_is_told_without_effect(tmp_path: Path, form: tuple[str, ...]) -> None:
+    """By the policy that lets it through or not, and by the access log: no control character, no other line."""
+    (tmp_path / "policy.toml").write_text('[[rule]]\npath = "/a/*"\nallow = ["*"]\n')
+    with (
+        trusting(tmp_path, "--policy", str(tmp_path / "policy.toml"), *form) as there,
+        there.client("tom").h2() as wire,
+    ):
+        for path in ("%1b%5d0;stolen%07", "%0afake", "%e2%80%ae%00", "%c2%9b31m"):
+            assert wire.get(f"/a/{path}").status in (403, 404)
+            assert wire.get(f"/b/{path}").status == 403
+        there.server.logged("denied", times=4)
+        for line in there.server.log().split("\n"):
+            assert line.isprintable(), line
+            assert not line.startswith("fake")
+
+
 def test_an_application_without_lifespan_is_no_warning(tmp_path: Path) -> None:
     """Django's has none: ASGI leaves it to the application."""
     with trusting(tmp_path, app="docs.adopt.django_app:app") as there:
