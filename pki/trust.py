@@ -16,7 +16,7 @@ from pki.errors import TrustError
 from pki.pem import parse_certificates, to_pem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 __all__ = ["TrustBundle"]
@@ -71,6 +71,17 @@ class TrustBundle:
     def to_pem(self) -> bytes:
         """The bundle as a PEM file's bytes; `parse` reads it back equal."""
         return to_pem(self.anchors)
+
+    def vouches_for(self, chain: Sequence[x509.Certificate]) -> bool:
+        """Whether a chain, leaf first, leads to one of these authorities by its signatures. Dates are not looked at."""
+        current, left = chain[0], list(chain[1:])
+        while current not in self.anchors and not any(was_issued_by(current, anchor) for anchor in self.anchors):
+            above = next((other for other in left if is_authority(other) and was_issued_by(current, other)), None)
+            if above is None:
+                return False
+            left.remove(above)
+            current = above
+        return True
 
     def __contains__(self, certificate: object) -> bool:
         return certificate in self.anchors

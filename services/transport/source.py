@@ -178,6 +178,11 @@ class CredentialSource:
         vouchers = _vouchers(trust, below)
         now = datetime.now(UTC)
         self._check_ours(credential.leaf, now)
+        if not trust.vouches_for(credential.chain):
+            raise CredentialError(
+                f"the certificate in {self.folder} leads to no authority of the trust bundle beside it (ca.crt): who "
+                f"trusts that would refuse it; issue it anew with 'handclasp-pki rotate {self.folder.name}'"
+            )
         revocations = Revocations.of(
             self._read_lists(unverified.data, (*trust, *below)), required=self._rules.require_crl
         )

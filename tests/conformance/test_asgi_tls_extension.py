@@ -155,7 +155,8 @@ def test_intermediates_are_between_the_leaf_and_the_anchor(
     plain.mkdir()
     for name in ("tls.crt", "tls.key", "ca.crt"):
         shutil.copy(own / name, plain / name)
-    (plain / "ca.crt").write_bytes(root.certificate.public_bytes(Encoding.PEM))
+    with (plain / "ca.crt").open("ab") as bundle:
+        bundle.write(root.certificate.public_bytes(Encoding.PEM))
     server = start(app="tests.parity._app:app", credential=plain)
     context = client_context(folder, trust=own / "ca.crt", alpn=("h2",))
     with Wire(server.port, context) as wire:

@@ -36,7 +36,7 @@ CANDIDATES: dict[str, tuple[str, bytes | Callable[[Trusting], bytes], str]] = {
     "another authority's bundle and the list": (
         "ca.crt",
         lambda _: FOREIGN.certificate.public_bytes(Encoding.PEM),
-        "signed by no authority",
+        "leads to no authority of the trust bundle",
     ),
     "a list of another issuer": ("ca.crl", lambda _: FOREIGN.revocation_list(number=2_000), "signed by no authority"),
     "a list under our name, not by our key": (
@@ -125,6 +125,7 @@ def test_a_list_that_is_taken_away(there: Trusting) -> None:
     [
         ("ca.crl", lambda _: FOREIGN.revocation_list(), "signed by no authority"),
         ("ca.crl", lambda issuer: issuer.revocation_list(stale=timedelta(seconds=-1), signed=timedelta(-1)), "stale"),
+        ("ca.crt", lambda _: FOREIGN.certificate.public_bytes(Encoding.PEM), "leads to no authority"),
         ("ca.crt", lambda _: b"", "trust bundle"),
         ("ca.crt", lambda _: None, "trust bundle"),
     ],

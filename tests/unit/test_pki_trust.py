@@ -14,6 +14,7 @@ from pki.names import Names
 from pki.pem import to_pem
 from pki.profiles import ClientProfile
 from pki.trust import TrustBundle
+from tests.support.issuer import Issuer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,3 +80,19 @@ def test_a_missing_bundle_is_refused(tmp_path: Path) -> None:
             TrustBundle.load(path)
     with pytest.raises(TrustError):
         TrustBundle(())
+
+
+def test_whose_chains_lead_to_it() -> None:
+    """By signatures, not by names; by way of what is in the chain; an anchor vouches for itself."""
+    root, other = Issuer("Root"), Issuer("Other")
+    between = root.below("Between")
+    leaf, stranger = between.issue().certificate, Issuer("Between").issue().certificate
+    bundle = TrustBundle((root.certificate,))
+    assert bundle.vouches_for((leaf, between.certificate))
+    assert bundle.vouches_for((leaf, other.certificate, between.certificate))
+    assert TrustBundle((between.certificate,)).vouches_for((leaf,))
+    assert bundle.vouches_for((root.certificate,))
+    assert not bundle.vouches_for((leaf,))
+    assert not bundle.vouches_for((stranger, between.certificate))
+    assert not bundle.vouches_for((leaf, leaf, leaf))
+    assert not TrustBundle((other.certificate,)).vouches_for((leaf, between.certificate, root.certificate))
