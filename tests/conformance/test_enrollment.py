@@ -239,14 +239,14 @@ def test_strangers_are_told_in_a_line(authority: Authority, server: Server) -> N
     for words, code in cases:
         done = subprocess.run(
             [require("curl"), "--silent", "--cacert", authority.alice / "ca.crt", *words, url],
-            cwd=authority.folder, capture_output=True, timeout=20, check=False,
+            cwd=authority.folder, capture_output=True, timeout=60, check=False,
         )  # fmt: skip
         told = json.loads(done.stdout)
         assert told["code"] == code, words
         assert told["message"].isprintable()
     head = [require("curl"), "--silent", "--cacert", authority.alice / "ca.crt", "--head", url]
     for version in ("--http1.1", "--http2"):
-        assert b" 405" in subprocess.run([*head, version], capture_output=True, timeout=20, check=True).stdout
+        assert b" 405" in subprocess.run([*head, version], capture_output=True, timeout=60, check=True).stdout
     server.logged("a connection beside the main listener broke")
 
 
@@ -272,7 +272,7 @@ def test_the_chain_goes_up_to_the_anchor(authority: Authority, server: Server) -
     assert server.port
     done = subprocess.run(
         [require("openssl"), "s_client", "-connect", f"localhost:{authority.enroll_port}", "-showcerts"],
-        input=b"", capture_output=True, timeout=20, check=False,
+        input=b"", capture_output=True, timeout=60, check=False,
     )  # fmt: skip
     chain = parse_certificates(done.stdout)
     assert chain[-1] == authority.lifecycle.signer().row.anchor
@@ -362,7 +362,7 @@ def test_without_an_authority(tmp_path: Path) -> None:
         ):
             done = subprocess.run(
                 [ours("handclasp-serve"), "--credential", str(there.credential), "--bind", "localhost:0", *options],
-                capture_output=True, text=True, timeout=30, check=False,
+                capture_output=True, text=True, timeout=60, check=False,
             )  # fmt: skip
             assert done.returncode in (1, 2)
             assert words in done.stderr

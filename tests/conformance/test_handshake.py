@@ -36,7 +36,7 @@ def s_client(server: Server, *words: str, ask: bytes = b"") -> str:
     folder = server.client
     command = [require("openssl"), "s_client", "-connect", f"localhost:{server.port}", "-servername", "localhost"]
     command += ["-cert", folder / "tls.crt", "-key", folder / "tls.key", "-CAfile", folder / "ca.crt", *words]
-    done = subprocess.run(command, input=ask, capture_output=True, timeout=20, check=False)
+    done = subprocess.run(command, input=ask, capture_output=True, timeout=60, check=False)
     return (done.stdout + done.stderr).decode(errors="replace")
 
 

@@ -49,7 +49,7 @@ def test_what_cannot_be_served_is_said_in_one_line(credentials: Path, app: str, 
         "--bind",
         "localhost:0",
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == code
     assert done.stdout == ""
     assert words in done.stderr

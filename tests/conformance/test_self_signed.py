@@ -41,5 +41,5 @@ def test_one_file_serves_and_calls(folder: Path, start: Callable[..., Server]) -
             assert client.greet() == "Hello alice@example.com!"
     words = [require("curl"), "--silent", "--fail", "--tls-max", "1.2", "--cacert", folder / "cert.pem"]
     words += ["--cert", folder / "cert.pem", "--key", folder / "key.pem", f"{url}/whoami"]
-    printed = subprocess.run(words, capture_output=True, text=True, timeout=20, check=True).stdout
+    printed = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True).stdout
     assert '"cipher": "ECDHE-ECDSA-AES256-GCM-SHA384"' in printed

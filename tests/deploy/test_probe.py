@@ -25,7 +25,7 @@ def probe(folder: Path, *words: str, **environment: str) -> tuple[int, str, str]
         env={"PATH": os.environ["PATH"]} | environment,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )
     return done.returncode, done.stdout.strip(), done.stderr.strip()

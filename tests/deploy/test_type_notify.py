@@ -96,7 +96,7 @@ def test_the_watchdog_is_told_while_requests_are_answered(
         port = service.port()
         assert manager.count("WATCHDOG", 3.2) >= 2
         with Line1(port, alice) as line:
-            blocked = threading.Thread(target=lambda: line.get("/block?4", timeout=20))
+            blocked = threading.Thread(target=lambda: line.get("/block?4", timeout=60))
             blocked.start()
             time.sleep(0.2)
             while manager.next(0.01) is not None:

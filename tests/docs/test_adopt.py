@@ -217,7 +217,7 @@ def test_the_page_s_commands(state: Path, tmp_path: Path) -> None:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
-                timeout=30,
+                timeout=60,
                 check=False,
             )
             assert (done.stdout, done.returncode) == (printed, int("# exit 1" in command)), command

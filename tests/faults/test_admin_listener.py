@@ -150,7 +150,7 @@ def _refused(tmp_path: Path, *options: str) -> str:
         env=dict(os.environ),
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )
     assert done.returncode == 2, done.stderr

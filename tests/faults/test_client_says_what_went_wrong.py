@@ -323,7 +323,7 @@ def command(*words: object, **environment: str) -> subprocess.CompletedProcess[s
         [sys.executable, "-m", *map(str, words)],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=False,
         env={**clean, **environment},
     )

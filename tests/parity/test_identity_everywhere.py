@@ -132,7 +132,7 @@ def over_curl(option: str) -> Ask:
     def ask(server: Server, folder: Path, path: str = "/") -> Any:
         words = [require("curl"), "--silent", "--show-error", "--fail", option, "--cacert", folder / "ca.crt"]
         words += ["--cert", folder / "tls.crt", "--key", folder / "tls.key", f"https://localhost:{server.port}{path}"]
-        return json.loads(subprocess.run(words, check=True, capture_output=True, timeout=20).stdout)
+        return json.loads(subprocess.run(words, check=True, capture_output=True, timeout=60).stdout)
 
     return ask
 
@@ -156,7 +156,7 @@ def over_grpcio(server: Server, folder: Path) -> WhoAmIResponse:
     read = {name: (folder / name).read_bytes() for name in ("ca.crt", "tls.key", "tls.crt")}
     credentials = grpc.ssl_channel_credentials(read["ca.crt"], read["tls.key"], read["tls.crt"])
     with grpc.secure_channel(f"localhost:{server.port}", credentials) as channel:
-        return WhoAmIResponse.from_binary(channel.unary_unary(WHO_AM_I)(b"", timeout=20))
+        return WhoAmIResponse.from_binary(channel.unary_unary(WHO_AM_I)(b"", timeout=60))
 
 
 def over_connect(option: str, kind: str) -> Callable[[Server, Path], WhoAmIResponse]:
@@ -170,7 +170,7 @@ def over_connect(option: str, kind: str) -> Callable[[Server, Path], WhoAmIRespo
             f"https://localhost:{server.port}{WHO_AM_I}",
         ]
         words += ["--header", f"content-type: application/{kind}", "--data", "{}" if kind == "json" else ""]
-        said = subprocess.run(words, check=True, capture_output=True, timeout=20).stdout
+        said = subprocess.run(words, check=True, capture_output=True, timeout=60).stdout
         return WhoAmIResponse.from_json(said.decode()) if kind == "json" else WhoAmIResponse.from_binary(said)
 
     return ask

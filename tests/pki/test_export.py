@@ -70,7 +70,7 @@ def one_line(outcome: tuple[int, str, str], code: int = 1) -> str:
 def openssl(file: Path, passphrase: str, *words: str) -> str:
     """What `openssl pkcs12` prints; it fails where the file does not open."""
     command = [require("openssl"), "pkcs12", "-in", str(file), "-passin", f"pass:{passphrase}", "-noenc", *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr
 
@@ -83,10 +83,10 @@ def nss(folder: Path, file: Path, passphrase: str) -> str:
         [require("certutil"), "-N", "-d", database, "--empty-password"],
         [require("pk12util"), "-i", str(file), "-d", database, "-W", passphrase],
     ):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
     listed = [require("certutil"), "-L", "-d", database]
-    return subprocess.run(listed, capture_output=True, text=True, timeout=30, check=True).stdout
+    return subprocess.run(listed, capture_output=True, text=True, timeout=60, check=True).stdout
 
 
 def test_alice_in_one_file(run: Run, tmp_path: Path) -> None:

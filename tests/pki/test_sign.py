@@ -103,7 +103,7 @@ def test_a_key_that_stays_where_it_is(run: Run) -> None:
     assert Identity.from_certificate(leaf).name == "alice@example.com"
     assert leaf.public_key() == x509.load_pem_x509_csr(csr.read_bytes()).public_key()
     verified = [require("openssl"), "verify", "-x509_strict", "-CAfile", "alice/ca.crt", "alice/tls.crt"]
-    subprocess.run(verified, capture_output=True, timeout=30, check=True)
+    subprocess.run(verified, capture_output=True, timeout=60, check=True)
     (entry,) = json.loads(run("list", "--json")[1])
     assert entry["sha256"] == leaf.fingerprint(hashes.SHA256()).hex()
     assert (entry["name"], entry["profile"], entry["state"], entry["folder"]) == ("alice", "client", "valid", None)

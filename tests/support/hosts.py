@@ -57,7 +57,7 @@ class Hosts:
     def _add(self, name: str) -> str:
         namespace = f"{self._prefix}-{name}"
         done = subprocess.run(
-            [require("ip"), "netns", "add", namespace], capture_output=True, text=True, timeout=20, check=False
+            [require("ip"), "netns", "add", namespace], capture_output=True, text=True, timeout=60, check=False
         )
         if done.returncode:
             pytest.skip(f"network namespaces cannot be made here (it takes root, CAP_SYS_ADMIN): {done.stderr.strip()}")
@@ -66,7 +66,7 @@ class Hosts:
 
     @staticmethod
     def _ip(*words: str) -> None:
-        done = subprocess.run([require("ip"), *words], capture_output=True, text=True, timeout=20, check=False)
+        done = subprocess.run([require("ip"), *words], capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, f"ip {' '.join(words)}: {done.stderr}"
 
 
