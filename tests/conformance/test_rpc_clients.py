@@ -191,7 +191,7 @@ def test_a_deadline_ends_the_call_on_both_sides(there: Trusting, tom: Client, pa
             begun, marked = time.monotonic(), there.server.log_end()
             error = await fails(session.server_stream(WATCH, HealthCheckRequest(), timeout=0.5))
             assert error.code == "deadline_exceeded"
-            assert time.monotonic() - begun < 3
+            assert time.monotonic() - begun < 15
             there.server.logged("path=/grpc.health.v1.Health/Watch", after=marked)
             with pytest.raises(InvalidRequest):
                 await session.unary(SAY_HELLO, SayHelloRequest(), timeout=0)

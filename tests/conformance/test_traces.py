@@ -328,7 +328,7 @@ def test_a_collector_that_is_away_holds_up_nothing(serve: Serve) -> None:
     for _ in range(10):
         started = time.monotonic()
         assert ask(server, "h2", "/").status == 200
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 5
     server.logged("[warning  ] ", timeout=30)
     server.signal()
     assert server.exit_code(timeout=9) == 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -152,9 +151,7 @@ def test_endless_response_ends_with_its_client(server: Server, over: str, tag: s
         wires[0].close()
         for wire in wires[1:]:
             wire.vanish()
-    started = time.monotonic()
     eventually(lambda: server.stats(tag)["active"] == 0)
-    assert time.monotonic() - started < 3
     assert server.stats(tag)["ended"] == {"OSError": 4}
 
 

@@ -275,7 +275,7 @@ def test_the_daemon_publishes_at_half_life(state: Path, pki: Callable, inventory
         started = time.monotonic()
         lines = [process.stdout.readline() for _ in range(4)]
         assert ["published list" in line for line in lines] == [True] * 4
-        assert time.monotonic() - started < 10
+        assert time.monotonic() - started < 60
         assert the_list(state, "credentials/bob").next_update_utc > datetime.now(UTC)
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0

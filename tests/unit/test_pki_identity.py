@@ -223,7 +223,7 @@ def test_a_san_that_cannot_be_parsed(der: bytes) -> None:
     assert not has_purpose(broken, Purpose.CLIENT)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(
     st.lists(st.tuples(st.sampled_from([0x80, EMAIL, DNS, 0x83, URI, IP, 0x88, 0xA0, 0xA4]), st.binary(max_size=30)))
 )
@@ -238,7 +238,6 @@ def test_any_san_is_an_identity_or_refused(entries: list[tuple[int, bytes]]) -> 
     assert all(name and name.isascii() and name.isprintable() and name == name.strip() for name in names)
 
 
-@settings(deadline=None)
 @given(st.text(max_size=20) | st.text("aB1.@:/*-_", max_size=20))
 def test_what_is_checked_once_is_checked_for_good(text: str) -> None:
     """A normalised name passes its check again, unchanged."""

@@ -149,7 +149,7 @@ DOMAINS = st.lists(LABELS, min_size=1, max_size=3).map(".".join)
 TEXT = st.text(max_size=20)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(
     st.text("aB1._@-", max_size=8) | TEXT,
     st.lists(st.builds("{}@{}".format, st.text("aB.+'", max_size=5), DOMAINS) | TEXT, max_size=2),
@@ -168,7 +168,7 @@ def test_any_text_is_refused_or_read_back(name: str, emails: list[str], uris: li
     assert len(names.emails) <= len(emails)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(TEXT | st.ip_addresses().map(str))
 def test_any_text_is_an_ip_address_or_refused(text: str) -> None:
     """An address parses to itself; no other text raises anything but InvalidName."""
