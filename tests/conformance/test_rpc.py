@@ -393,7 +393,7 @@ def test_the_generated_code_is_what_the_contracts_say(tmp_path: Path) -> None:
 
 
 def test_no_release_is_broken(tmp_path: Path) -> None:
-    """`just contracts` holds the contracts against the last tag: a field that goes is found."""
+    """`just contracts` holds the contracts against the last tag: a field that goes is found. Ours are held here."""
     repository = tmp_path / "repository"
     contracts = repository / "services" / "contracts"
     shutil.copytree(ROOT / "services" / "contracts", contracts, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
@@ -416,6 +416,13 @@ def test_no_release_is_broken(tmp_path: Path) -> None:
     done = run(*script)
     assert done.returncode != 0
     assert "message" in done.stdout + done.stderr
+    assert run("git", "checkout", "-q", ".").returncode == 0
+    assert run("git", "worktree", "add", "-q", "../another", "HEAD").returncode == 0
+    repository = tmp_path / "another"
+    assert run(*script).stdout == "nothing is broken since v0.1.0\n"
+    repository = ROOT
+    done = run(*script)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_whoami_says_what_the_web_says(tom: Client, channel: grpc.Channel) -> None:
