@@ -35,7 +35,12 @@ class Failures:
     """An interceptor that writes down what fails, from the moment on in which it is known what is called and how."""
 
     async def on_start(self, ctx: Any) -> None:
-        """Nothing."""
+        """Refuse what comes too late: connectrpc would still ask a handler that waits for nothing."""
+        left = ctx.timeout_ms
+        if left is not None and left <= 0:
+            error = ConnectError(Code.DEADLINE_EXCEEDED, "the deadline had passed before the call was read")
+            await self.on_end(None, ctx, error)
+            raise error
 
     async def on_end(self, _: None, ctx: Any, error: Exception | None, /) -> None:
         """Write it down where there is an error."""

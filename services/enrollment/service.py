@@ -36,6 +36,10 @@ class TooOftenError(Exception):
     """Somebody asks more often than they may."""
 
 
+class LeftError(Exception):
+    """Somebody was gone before it was their turn: nothing was begun."""
+
+
 class Asking(NamedTuple):
     """Somebody who asks for a certificate."""
 
@@ -87,11 +91,25 @@ class Enrollment:
         self._authority.close()
 
     async def _whole(self, asking: Asking, question: Callable[[datetime], Enrolled]) -> Enrolled:
-        """Ask, and write down what came of it. Whoever leaves meanwhile: what the authority has begun is both."""
-        task = asyncio.ensure_future(self._ask(asking, question))
+        """Ask, and write down what came of it. Whoever leaves meanwhile: what the authority has begun is both.
+
+        What it has not begun by then is not begun for nobody.
+        """
+        left = False
+
+        def unless_left(now: datetime) -> Enrolled:
+            if left:
+                raise LeftError("the caller left, or its deadline passed, before it was its turn")
+            return question(now)
+
+        task = asyncio.ensure_future(self._ask(asking, unless_left))
         self._under_way.add(task)
         task.add_done_callback(self._done)
-        return await asyncio.shield(task)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            left = True
+            raise
 
     def _done(self, task: asyncio.Task[Enrolled]) -> None:
         self._under_way.discard(task)
@@ -103,7 +121,7 @@ class Enrollment:
         try:
             self._check_rate(asking.who)
             enrolled = await loop.run_in_executor(self._thread, lambda: question(datetime.now(UTC)))
-        except (PKIError, TooOftenError) as error:
+        except (PKIError, TooOftenError, LeftError) as error:
             self._refused(asking, error)
             raise
         row = enrolled.row

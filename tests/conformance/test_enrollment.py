@@ -299,7 +299,7 @@ def test_the_trust_and_its_changes(tmp_path: Path) -> None:
 
 
 def test_a_caller_that_vanishes(tmp_path: Path) -> None:
-    """What the authority had begun is done and written down, though nobody waits for it any more."""
+    """What the authority had begun is done and written down, though nobody waits for it; what it had not, is not begun."""
     authority = Authority(tmp_path)
     with authority.serving() as server, channel_of(authority.alice, server.port) as channel:
         renew = call(channel, "unary_unary", "Renew", RenewResponse)
@@ -308,14 +308,30 @@ def test_a_caller_that_vanishes(tmp_path: Path) -> None:
         with pytest.raises(grpc.RpcError) as error:
             renew(RenewRequest(csr=csr()), timeout=0.5)
         assert error.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-        with pytest.raises(grpc.RpcError):  # and one that will be refused
-            renew(RenewRequest(csr=csr("root")), timeout=0.5)
+        with pytest.raises(grpc.RpcError):  # and one that is not begun
+            renew(RenewRequest(csr=csr()), timeout=0.5)
         time.sleep(0.2)
         blocker.execute("ROLLBACK")
         blocker.close()
         authority.audited("certificate.renewed", name="alice")
-        authority.audited("enrollment.refused", identity="alice@example.com")
+        [refusal] = authority.audited("enrollment.refused", identity="alice@example.com")
+        assert "before it was its turn" in refusal["reason"]
     assert len(authority.lifecycle.entries(now=now(), name="alice")) == 2
+
+
+def test_a_deadline_that_has_passed(authority: Authority, server: Server) -> None:
+    """Nothing is issued for who cannot hear of it."""
+    folder = authority.client("late")
+    (folder / "curl").write_text(
+        f"silent\ncacert = ca.crt\ncert = tls.crt\nkey = tls.key\nurl = https://localhost:{server.port}{SERVICE}/Renew\n"
+    )
+    words = ["--header", "connect-timeout-ms: 0", "--json", json.dumps(asked(csr()))]
+    for version in ("--http1.1", "--http2"):
+        command = [require("curl"), "--config", "curl", version, *words]
+        done = subprocess.run(command, cwd=folder, capture_output=True, timeout=20, check=True)
+        assert json.loads(done.stdout)["code"] == "deadline_exceeded"
+    authority.audited("rpc.failed", identity="late@example.com", code="deadline_exceeded")
+    assert len(authority.lifecycle.entries(now=now(), name="late")) == 1
 
 
 def test_who_asks_too_often(tmp_path: Path) -> None:
