@@ -299,7 +299,7 @@ def test_the_trust_and_its_changes(tmp_path: Path) -> None:
 
 
 def test_a_caller_that_vanishes(tmp_path: Path) -> None:
-    """What the authority had begun is done and written down, though nobody waits for it; what it had not, is not begun."""
+    """What the authority had begun is done and written down, though nobody waits for it; what it had not, is not."""
     authority = Authority(tmp_path)
     with authority.serving() as server, channel_of(authority.alice, server.port) as channel:
         renew = call(channel, "unary_unary", "Renew", RenewResponse)
