@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hyperframe.frame import ContinuationFrame, ExtensionFrame, PingFrame, PriorityFrame, SettingsFrame
 
+from tests.support.admin import Scrape
 from tests.support.server import eventually
 from tests.support.trust import Client, Trusting, trusting
 from tests.support.wire import LARGEST_WINDOW, PATIENCE, Ended, data, reset, window
@@ -39,7 +40,8 @@ def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trusting]:
         "HANDCLASP_CONTROL_FRAMES_PER_SECOND": "1",
         "HANDCLASP_MAX_CONTINUATIONS": "4",
     }
-    with trusting(tmp_path_factory.mktemp("limits"), **limits) as made:
+    folder = tmp_path_factory.mktemp("limits")
+    with trusting(folder, "--admin-bind", f"unix:{folder / 'admin'}", **limits) as made:
         yield made
 
 
@@ -260,3 +262,30 @@ def test_continuations(there: Trusting, rose: Client) -> None:
             else:
                 assert wire.goaway_error() == ENHANCE_YOUR_CALM
     there.audited("connection.cut", identity=identity(rose), reason="too many CONTINUATION frames for one head")
+
+
+def test_each_is_counted(there: Trusting, rose: Client) -> None:
+    """By what was answered, or as a connection that was ended for a limit; a handshake by its reason."""
+    where = str(there.folder / "admin")
+    before = Scrape(where)
+
+    def more(name: str, **labels: str) -> bool:
+        return Scrape(where).value(name, **labels) > before.value(name, **labels)
+
+    with rose.h2() as wire:
+        wire.get(more=[(f"x-{number}", "y") for number in range(40)])
+        wire.reply(wire.open("/echo", "POST", end=False, more=[("content-length", "200000")]))
+        held = [wire.open("/gate?tag=counted") for _ in range(6)]
+        assert wire.reply(held[-1]).reset == REFUSED_STREAM
+        wire.shove(PingFrame(0, b"01234567").serialize() * 100, 1)
+        assert wire.goaway_error() == ENHANCE_YOUR_CALM
+    with rose.h1() as line:
+        line.send_bytes(b"GET / HTTP/1.1\r\n")
+        assert line.reply().status == 408
+    for status in ("431", "413", "408", "REFUSED_STREAM"):
+        assert more("handclasp_requests_refused_total", status=status), status
+    assert more("handclasp_connections_ended_total", how="cut", reason="limit")
+    with ExitStack() as stack:
+        for _ in range(40):
+            stack.enter_context(socket.create_connection(("127.0.0.1", there.server.port)))
+        eventually(lambda: more("handclasp_handshakes_total", result="refused", reason="too many"))
