@@ -52,6 +52,9 @@ _WARN_BEFORE = timedelta(days=1)
 four days. Said again each hour."""
 _WARN_AGAIN = 3600.0
 
+AGAIN = 60.0
+"""Seconds after which a candidate that was refused is tried once more: what is of the future comes to be of today."""
+
 _SETTLED, _UNSETTLED = 30, 150
 """Milliseconds without a change after which a folder is looked at, and after which it is though changes go on."""
 
@@ -93,6 +96,8 @@ class CredentialSource:
         self._wake = asyncio.Event()
         self._asked: list[Callable[[bool], None]] = []
         self._warned = float("-inf")
+        self._refused: str | None = None
+        self._tried = 0.0
         self._read: tuple[bytes, tuple[RevocationList, ...]] | None = None
         self._seen = self._fingerprint()
         self.snapshot = self._load(None)
@@ -119,9 +124,10 @@ class CredentialSource:
                 self._warn_of_lists(time.monotonic())
                 asked, self._asked = self._asked, []
                 seen = self._fingerprint()
-                if asked or seen != self._seen:
+                news = bool(asked) or seen != self._seen
+                if news or (self._refused is not None and time.monotonic() - self._tried >= AGAIN):
                     self._seen = seen
-                    sound = await self._reload(loader)
+                    sound = await self._reload(loader, news=news)
                     for done in asked:
                         done(sound)
         finally:
@@ -138,19 +144,23 @@ class CredentialSource:
                     self._wake.set()
             await asyncio.sleep(POLL)
 
-    async def _reload(self, loader: ThreadPoolExecutor) -> bool:
-        """Whether what the folder holds was taken up."""
+    async def _reload(self, loader: ThreadPoolExecutor, *, news: bool) -> bool:
+        """Whether what the folder holds was taken up. Without `news`, what has been said before is not said again."""
         loop, started = asyncio.get_running_loop(), time.monotonic()
+        self._tried = started
         try:
             snapshot = await loop.run_in_executor(loader, self._load, self.snapshot)
         except PKIError as error:
-            log.error("reload refused: the credential before it goes on serving", reason=str(error))  # noqa: TRY400
-            self.audit.reload_refused(str(error))
+            if news or str(error) != self._refused:
+                log.error("reload refused: the credential before it goes on serving", reason=str(error))  # noqa: TRY400
+                self.audit.reload_refused(str(error))
+            self._refused = str(error)
             return False
         except Exception as error:
             log.exception("reload failed: the credential before it goes on serving")
             self.audit.reload_refused(type(error).__name__)
             return False
+        self._refused = None
         self.snapshot = snapshot  # one assignment: a connection sees the old or the new, never a mixture
         self.on_change(snapshot)
         leaf, revoked = snapshot.credential.leaf, sum(map(len, snapshot.revocations.lists.values()))
