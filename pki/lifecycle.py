@@ -15,7 +15,7 @@ from pki import pruning, renewal, revocation
 from pki.authority import end_of, lifetime_of
 from pki.bulk import Bulk, issue_many
 from pki.credential import is_occupied, load_folder
-from pki.errors import AlreadyExists, PKIError
+from pki.errors import AlreadyExists, PKIError, StateError
 from pki.founding import Wish, found
 from pki.inventory.rows import NameRow, fingerprint
 from pki.issuing import Action, Issuing, Outcome, Request
@@ -295,15 +295,19 @@ class Lifecycle:
         """Revoke these, for good or with certificateHold for now, and publish that at once: see `pki.revocation`.
 
         With a `name`, also what it was given since they were looked up. Which of them were not revoked before. Raises
-        StateError where none was.
+        StateError where none was, and where it is recorded and could not be published.
         """
         with self.writing() as here:
-            return revocation.revoke(here, rows, reason, now, name), revocation.publish(here, now)
+            revocation.signers(here)
+            changed = revocation.revoke(here, rows, reason, now, name)
+            return changed, _published(here, now, "the revocation")
 
     def unhold(self, rows: Sequence[CertificateRow], *, now: datetime) -> tuple[list[CertificateRow], Published]:
-        """End the hold of these, and publish that at once. Which of them were held; StateError where none was."""
+        """End the hold of these, and publish that at once. Which of them were held; raises as `revoke` does."""
         with self.writing() as here:
-            return revocation.unhold(here, rows), revocation.publish(here, now)
+            revocation.signers(here)
+            changed = revocation.unhold(here, rows)
+            return changed, _published(here, now, "the release")
 
     def publish_lists(
         self, *, now: datetime, period: timedelta | None = None, advance: Callable[[int], None] = _silent
@@ -364,6 +368,14 @@ class Lifecycle:
             days=days,
             folder=self.state.written_down(request.out) if request.out else folder,
         )
+
+
+def _published(here: OpenState, now: datetime, what: str) -> Published:
+    try:
+        return revocation.publish(here, now)
+    except PKIError as error:
+        message = f"{what} is recorded, and not published yet: {error}; mend that, then run `handclasp-pki crl`"
+        raise StateError(message, path=here.state.folder) from error
 
 
 def _healthy(here: OpenState, folder: Path, row: CertificateRow, now: datetime) -> x509.Certificate | None:

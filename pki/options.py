@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from pki.authority_files import check_passphrase, read_passphrase
-from pki.errors import UsageError
+from pki.errors import StateError, UsageError
 from pki.keys import KeyType
 from pki.lifecycle import Lifecycle
 from pki.presentation import say_note
@@ -103,12 +103,13 @@ def requester() -> str:
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Ask on a terminal. Elsewhere `--yes` has to be said: UsageError. Who says no ends the command."""
+    """Ask on a terminal. Elsewhere `--yes` has to be said: UsageError. Who says no ends the command: StateError."""
     if yes:
         return
     if not sys.stdin.isatty():
         raise UsageError(f"{question} There is nobody to ask: pass --yes")
-    typer.confirm(question, abort=True, err=True)
+    if not typer.confirm(question, err=True):
+        raise StateError("nothing was changed, as the answer was no")
 
 
 def path_of(text: str, what: str) -> Path:

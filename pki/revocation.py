@@ -1,8 +1,8 @@
 """Revoking certificates, and publishing that: the lists of every authority that is still trusted.
 
-What is decided is recorded first, and stays so whatever becomes of the publishing: it can be repeated. A list is never
-older than the one before, nor does it say less: its number and its date are taken from the inventory, in the very
-transaction that reads its entries.
+Nothing is decided that could not be published for want of a key (`signers`). Then it is recorded, and stays so whatever
+becomes of the publishing: it can be repeated. A list is never older than the one before, nor does it say less: its
+number and its date are taken from the inventory, in the very transaction that reads its entries.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from pki.authority import CertificateAuthority
     from pki.inventory.rows import AuthorityRow, CertificateRow, CRLTurn
     from pki.open_state import OpenState
 
@@ -123,10 +124,10 @@ def publish(
 ) -> Published:
     """Sign a new list of each trusted authority that is here, and put them into the state and every folder.
 
-    Without a `period` a list is good for as long as the one before was. Raises PassphraseError and what else keeps an
-    authority from signing; nothing is published then.
+    Without a `period` a list is good for as long as the one before was. Raises what `signers` does, and nothing is
+    published then.
     """
-    signing = [(row, load_authority(here.state.path(row.folder), here.passphrase)) for row in _here(here)]
+    signing = signers(here)
     turns, lists = [], []
     for row, authority in signing:
         with here.inventory.transaction() as work:
@@ -144,13 +145,22 @@ def publish(
     # The second list of a second is dated a second ahead: nobody gets to see it before its time.
     time.sleep(max(0.0, *((turn.this_update - now).total_seconds() for _, turn, _ in turns)))
     # The list of an authority below a root comes with its certificate: who trusts the root alone does not know it.
-    signers = [to_certificate_pem((row.certificate,)) if row.anchor != row.certificate else b"" for row, _ in signing]
-    here.state.save_lists(b"".join(signer + to_pem(der) for signer, der in zip(signers, lists, strict=True)))
+    below = [to_certificate_pem((row.certificate,)) if row.anchor != row.certificate else b"" for row, _ in signing]
+    here.state.save_lists(b"".join(signer + to_pem(der) for signer, der in zip(below, lists, strict=True)))
     folders = distribute(here, advance)
     with here.inventory.transaction() as work:
         for row, turn, _ in turns:
             work.revocations.set_shown(row.sha256, turn.this_update)
     return Published(tuple(turns), folders)
+
+
+def signers(here: OpenState, *, but: AuthorityRow | None = None) -> list[tuple[AuthorityRow, CertificateAuthority]]:
+    """The trusted authorities that are here, `but` one, with their keys at hand.
+
+    Raises PassphraseError and what else keeps one of them from signing its list.
+    """
+    rows = [row for row in _here(here) if but is None or row.sha256 != but.sha256]
+    return [(row, load_authority(here.state.path(row.folder), here.passphrase)) for row in rows]
 
 
 def republish_at(here: OpenState) -> datetime | None:

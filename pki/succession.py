@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from pki import revocation
 from pki.authority import ISSUING
+from pki.authority_files import load_authority
 from pki.distribution import Distribution, distribute
 from pki.facts import common_name
 from pki.founding import Wish, found
@@ -86,6 +87,8 @@ def next_name(present: str) -> str:
 def activate(here: OpenState, now: datetime) -> tuple[AuthorityRow, Distribution]:
     """Have the staged authority sign from now on. Raises IllegalStep, and what keeps its key from being used."""
     row = _moved(here, Step.ACTIVATE)
+    load_authority(here.state.path(row.folder), here.passphrase)
+    _check_publishable(here)
     before = here.signing()
     # Of two active ones the younger signs; the inventory counts in seconds.
     since = (
@@ -98,6 +101,7 @@ def activate(here: OpenState, now: datetime) -> tuple[AuthorityRow, Distribution
 def retire(here: OpenState, now: datetime) -> tuple[Situation, Distribution]:
     """Take leave of the former authority: trusted until its last leaf has ended. Raises IllegalStep."""
     row = _moved(here, Step.RETIRE)
+    _check_publishable(here)
     _set(here, row, Step.RETIRE)
     return Situation(row, tuple(_left(here, row, now))), publish(here, now)
 
@@ -108,6 +112,7 @@ def prune(here: OpenState, now: datetime) -> tuple[AuthorityRow, Distribution]:
     left = _left(here, row, now)
     if left:
         raise LeavesLeft(left)
+    _check_publishable(here, but=row)
     _set(here, row, Step.PRUNE)
     return row, publish(here, now)
 
@@ -115,6 +120,12 @@ def prune(here: OpenState, now: datetime) -> tuple[AuthorityRow, Distribution]:
 def publish(here: OpenState, now: datetime) -> Distribution:
     """Carry the present trust into every credential folder; with new revocation lists, where there are any."""
     return distribute(here) if here.state.lists() is None else revocation.publish(here, now).folders
+
+
+def _check_publishable(here: OpenState, *, but: AuthorityRow | None = None) -> None:
+    """Raise what would keep `publish` from signing, before a step is taken that nobody could be told of."""
+    if here.state.lists() is not None:
+        revocation.signers(here, but=but)
 
 
 def to_reissue(here: OpenState, now: datetime) -> list[str]:

@@ -10,7 +10,7 @@ import typer
 
 from pki import diagnosis, judging
 from pki.crl import parse_lists
-from pki.errors import CorruptState, IdentityError, TrustError
+from pki.errors import CorruptState, IdentityError, StateError, TrustError
 from pki.facts import read_certificates
 from pki.identity import Identity, Purpose
 from pki.options import (
@@ -89,8 +89,15 @@ def doctor(
     handclasp-pki doctor
     handclasp-pki doctor --json        for monitors
     """
-    with Shared.of(context, state, passphrase_file, database).lifecycle().reading() as here:
-        found = diagnosis.examine(here, current_time())
+    lifecycle = Shared.of(context, state, passphrase_file, database).lifecycle()
+    try:
+        with lifecycle.reading() as here:
+            found = diagnosis.examine(here, current_time())
+    except StateError as error:
+        # A monitor reads JSON, all the more when nothing can be read.
+        if not as_json:
+            raise
+        found = [diagnosis.Finding(str(lifecycle.state.folder), str(error), "see the message")]
     if as_json:
         say_json({"ok": not found, "findings": [finding._asdict() for finding in found]})
     elif found:

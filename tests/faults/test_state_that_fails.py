@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pki.credential import load_folder
+from pki.crl import parse_lists
 from pki.keys import KeyType
 from pki.lifecycle import Lifecycle
 from pki.state import State
@@ -77,6 +79,11 @@ def known(state: Path) -> list[str]:
     return [entry.certificate.serial for entry in Lifecycle(State(state)).entries(now=datetime.now(UTC))]
 
 
+def states(state: Path) -> set[tuple[str, str]]:
+    entries = Lifecycle(State(state)).entries(now=datetime.now(UTC))
+    return {(entry.certificate.names.name, entry.certificate.state) for entry in entries}
+
+
 def test_a_damaged_database(state: Path, pki: Pki, fails: Fails) -> None:
     """Torn at its beginning or in the middle: the file is named by all who read it, and it is not replaced."""
     path = state / "inventory.db"
@@ -86,6 +93,9 @@ def test_a_damaged_database(state: Path, pki: Pki, fails: Fails) -> None:
         for words in (["list"], *WRITERS[:2], ["upgrade"], ["init", "--ensure"], ["prune", "--expired-before", "1d"]):
             assert "inventory.db is damaged" in fails(state, *words)
         assert path.read_bytes() == damaged
+        code, out, err = pki(state, "doctor", "--json")
+        assert (code, err, json.loads(out)["ok"]) == (1, "", False)
+        assert "inventory.db is damaged" in out
     path.write_bytes(sound)
     assert pki(state, "rotate", "alice")[0] == 0
 
@@ -206,12 +216,32 @@ def test_a_wrong_passphrase(tmp_path: Path, pki: Pki, fails: Fails) -> None:
     assert pki(state, "init", **right)[0] == 0
     assert pki(state, "issue", "client", "alice", "--email", "a@x.io", **right)[0] == 0
     (tmp_path / "people.csv").write_text("name,email\nbob,b@x.io\n")
-    before = known(state)
-    for words in (*WRITERS, ["renew", "--daemon"]):
+    assert pki(state, "rotate-ca", "stage", **right)[0] == 0
+    before = states(state)
+    revoking = ["revoke", "--name", "alice", "--yes"]
+    for words in (*WRITERS, ["renew", "--daemon"], revoking, ["crl"], ["rotate-ca", "activate"]):
         said = fails(state, *words, **wrong)
         assert "passphrase is wrong" in said
         assert "staple" not in said
-    assert known(state) == before
+    assert states(state) == before
+    assert not (state / "ca.crl").exists()
+    for words in (revoking, ["rotate-ca", "activate"]):
+        assert pki(state, *words, **right)[0] == 0
+    assert "passphrase is wrong" in fails(state, "rotate-ca", "retire", **wrong)
+    assert pki(state, "rotate-ca", "retire", **right)[0] == pki(state, "rotate-ca", "prune", **right)[0] == 0
+
+
+def test_a_revocation_that_cannot_be_published(state: Path, pki: Pki, fails: Fails) -> None:
+    """It is recorded all the same, this is said, and the next list has it."""
+    (state / "ca.crl").mkdir()
+    said = fails(state, "revoke", "--name", "alice", "--yes")
+    assert "the revocation is recorded, and not published yet" in said
+    assert "handclasp-pki crl" in said
+    assert states(state) == {("alice", "revoked")}
+    (state / "ca.crl").rmdir()
+    assert pki(state, "crl")[0] == 0
+    (listed,) = parse_lists((state / "credentials" / "alice" / "ca.crl").read_bytes())
+    assert len(listed) == 1
 
 
 def test_a_clock_before_the_authority(tmp_path: Path, fails: Fails) -> None:

@@ -123,8 +123,8 @@ def test_nobody_to_ask(pki: Callable) -> None:
 
 
 def test_a_terminal_is_asked(state: Path, pki: Callable, inventory_url: str) -> None:
-    """No leaves everything as it is, yes revokes."""
-    for answer, outcome in ((b"n\n", "valid"), (b"y\n", "revoked")):
+    """No leaves everything as it is and ends with 1, yes revokes."""
+    for answer, outcome, code in ((b"n\n", "valid", 1), (b"y\n", "revoked", 0)):
         parent, child = pty.openpty()
         process = subprocess.Popen(
             [
@@ -144,7 +144,7 @@ def test_a_terminal_is_asked(state: Path, pki: Callable, inventory_url: str) -> 
             stderr=subprocess.DEVNULL,
         )
         os.write(parent, answer)
-        process.wait(30)
+        assert process.wait(30) == code
         os.close(parent)
         os.close(child)
         assert listed(pki, "bob")[0]["state"] == outcome
