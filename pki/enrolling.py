@@ -146,8 +146,7 @@ class Enrolling:
     def _claimed(self, work: Transaction, sha256: str) -> CertificateRow:
         """The certificate that was presented, as it is once nobody else revokes or renews of its name."""
         found = work.certificates.by_sha256(sha256)
-        if found is not None:
-            work.names.claim(found.names.name)
+        if found is not None and work.names.claim(found.names.name):
             found = work.certificates.by_sha256(sha256)
         if found is None:
             raise EnrollmentError("the certificate was not issued here: have one issued")

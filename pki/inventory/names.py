@@ -35,15 +35,17 @@ class NamesTable:
             taken = next((name for name, row in there.items() if row.serial != serials[name]), None)
             raise AlreadyExists(f"{taken or 'a name of these'} has been issued already: choose another NAME")
 
-    def claim(self, name: str) -> None:
-        """Have others that claim it wait until this transaction ends; of what was read before, read again.
+    def claim(self, name: str) -> bool:
+        """Have others that claim it wait until this transaction ends; whether what was read before may be old by now.
 
         Who renews and who revokes claim the name first, so that one of them sees what the other has done. SQLite lets
         one write at a time anyway.
         """
-        if self._connection.dialect.name == "postgresql":
-            lock = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 1))")
-            self._connection.execute(lock, {"name": name})
+        if self._connection.dialect.name != "postgresql":
+            return False
+        lock = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 1))")
+        self._connection.execute(lock, {"name": name})
+        return True
 
     def replace(self, *rows: NameRow) -> None:
         """These instead of what there is of their names. Raises NotFound where one is not there."""
