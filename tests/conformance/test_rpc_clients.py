@@ -123,7 +123,7 @@ def test_every_way(tom: Client, package: Any, protocol: Protocol, codec: Codec) 
                 heard.append(answer.message)
             assert heard == [f"Hello {number} tom@example.com!" for number in range(10)]
 
-    asyncio.run(asyncio.wait_for(main(), 30))
+    asyncio.run(asyncio.wait_for(main(), 60))
 
 
 @pytest.mark.parametrize("package", [http1, http2], ids=["http1", "http2"])
@@ -181,7 +181,7 @@ def test_errors_have_codes(there: Trusting, tom: Client, package: Any, protocol:
         async with over(there.client("eve"), package) as session:
             assert (await fails(session.server_stream(GREET, GreetRequest(), **how))).code == "permission_denied"
 
-    asyncio.run(asyncio.wait_for(main(), 30))
+    asyncio.run(asyncio.wait_for(main(), 60))
 
 
 @pytest.mark.parametrize("package", [http1, http2], ids=["http1", "http2"])
@@ -225,7 +225,7 @@ def test_the_caller_s_own_fault_in_a_conversation(tom: Client) -> None:
                     pass
             assert (await session.unary(SAY_HELLO, SayHelloRequest())).message
 
-    asyncio.run(asyncio.wait_for(main(), 20))
+    asyncio.run(asyncio.wait_for(main(), 60))
 
 
 def test_nobody_there_and_nobody_let_in(tmp_path: Path, there: Trusting, tom: Client) -> None:

@@ -71,7 +71,7 @@ def test_the_command(tmp_path: Path) -> None:
             eventually(folder.exists)
             time.sleep(0.2)
             daemon.send_signal(signal.SIGTERM)
-            out, err = daemon.communicate(timeout=10)
+            out, err = daemon.communicate(timeout=30)
     assert (daemon.returncode, err) == (0, "")
     assert out.startswith(f"took {WEB} into {folder}, until ")
 

@@ -147,7 +147,7 @@ def bystander(server: Server) -> Iterator[list[float]]:
     stop.set()
     thread.join()
     assert not failures, f"the bystander failed: {failures}"
-    assert max(times) < 3.0, f"the bystander waited {max(times):.2f} s"
+    assert max(times) < 5.0, f"the bystander waited {max(times):.2f} s"
 
 
 _tags = itertools.count(1)

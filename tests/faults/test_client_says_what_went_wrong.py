@@ -31,6 +31,7 @@ from clients.errors import (
     WrongHostName,
     WrongProtocol,
 )
+from tests.support.admin import free_port
 from tests.support.issuer import CLIENT, SERVER, Issuer
 
 if TYPE_CHECKING:
@@ -191,9 +192,7 @@ def test_our_certificate_is_refused(
 
 @both
 def test_nobody_listens(credentials: Path, which: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    assert "nobody listens" in str(failure(which, port, credentials / "alice", host="127.0.0.1"))
+    assert "nobody listens" in str(failure(which, free_port(), credentials / "alice", host="127.0.0.1"))
 
 
 @both

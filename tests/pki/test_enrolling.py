@@ -235,7 +235,7 @@ def test_many_at_once(lifecycle: Lifecycle, alice: x509.Certificate) -> None:
 
     def work(_: int) -> list[str]:
         with Enrolling(lifecycle) as one:
-            ready.wait(10)
+            ready.wait(30)
             return [one.renew(request_for(), fingerprint(alice), now=LATER).row.serial for _ in range(10)]
 
     with ThreadPoolExecutor(4) as pool:
@@ -306,7 +306,7 @@ def test_of_many_who_try_one_token_one_enrolls(lifecycle: Lifecycle) -> None:
 
     def attempt(_: int) -> bool:
         with Enrolling(lifecycle) as one:
-            ready.wait(10)
+            ready.wait(30)
             try:
                 one.enroll(request_for(), made.token, now=NOW)
             except TokenError:

@@ -278,7 +278,7 @@ def test_the_daemon_publishes_at_half_life(state: Path, pki: Callable, inventory
         assert time.monotonic() - started < 60
         assert the_list(state, "credentials/bob").next_update_utc > datetime.now(UTC)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 0
+        assert process.wait(30) == 0
     finally:
         process.kill()
         process.wait()
