@@ -170,6 +170,8 @@ def _explain(settings: Settings, who: str, method: str, path: str) -> int:
     if not path.startswith("/") and "://" not in path:
         raise UsageError(f"{path!r} is no path: it begins with /")
     policy = Policy.load(settings.policy)
+    for doubt in policy.doubts():
+        shell.complain("handclasp-serve", "warning", f"{settings.policy}: {doubt}")
     websocket = method.lower() == "websocket"
     decision = policy.decide(
         identity_of(who), "GET" if websocket else method.upper(), path.encode(), "websocket" if websocket else "http"

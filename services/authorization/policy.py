@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pki.errors import UsageError
-from services.authorization.authorizers import PatternError, covers, key_of, keys_of, wider_keys
+from services.authorization.authorizers import ANYBODY, PatternError, covers, key_of, keys_of, wider_keys
 from services.authorization.paths import Segments, is_under, pattern_segments, readings
 
 if TYPE_CHECKING:
@@ -167,6 +167,28 @@ class Policy:
             if not decision.allowed:
                 break
         return decision
+
+    def doubts(self) -> Iterator[str]:
+        """What is sound and may not be meant: whom a rule that allows does not name goes on to the rules behind it.
+
+        A rule for a few, and behind it one that lets everybody do the same, with none that denies it to all in between.
+        """
+        for rule in self.rules:
+            if not rule.allows or ANYBODY in rule.keys:
+                continue
+            segments = rule.path[:-1] if rule.path and rule.path[-1] == "*" else rule.path
+            behind = (each for found in self._meeting(segments) for each in found.get(ANYBODY, ()))
+            covering = (each for each in behind if each.number > rule.number and is_under(rule.path, each.path))
+            first = min(covering, key=lambda each: each.number, default=None)
+            if (
+                first is not None
+                and first.allows
+                and all(first.covers(rule, ANYBODY, method, protocol) for _, method, protocol in rule.kinds())
+            ):
+                yield (
+                    f"rule {rule.number} (line {rule.line}) keeps nobody out of {rule.written}: rule {first.number} "
+                    f'(line {first.line}) lets everybody in; between them, for that path, write deny = ["*"]'
+                )
 
     def _put(self, rule: Rule) -> None:
         node = self._root

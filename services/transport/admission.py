@@ -85,11 +85,10 @@ def _field(fields: Fields, wanted: bytes) -> bytes:
 
 
 def _host(authority: bytes) -> bytes:
-    """The host of an authority: without its port, in lower case, without the root's dot."""
-    host = authority.rpartition(b"@")[2]
-    if host.startswith(b"["):
-        return host.partition(b"]")[0].lower() + b"]"
-    return host.partition(b":")[0].lower().removesuffix(b".")
+    """The host of an authority: without its port, in lower case, without the root's dot. No host has a user."""
+    if authority.startswith(b"["):
+        return authority.partition(b"]")[0].lower() + b"]"
+    return authority.partition(b":")[0].lower().removesuffix(b".")
 
 
 def _announced(fields: Fields) -> int:

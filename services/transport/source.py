@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import structlog
@@ -54,6 +55,9 @@ _WARN_AGAIN = 3600.0
 
 AGAIN = 60.0
 """Seconds after which a candidate that was refused is tried once more: what is of the future comes to be of today."""
+
+_MOST_DOUBTS = 10
+"""Rules of a policy that are doubted in words, each time it is read."""
 
 _SETTLED, _UNSETTLED = 30, 150
 """Milliseconds without a change after which a folder is looked at, and after which it is though changes go on."""
@@ -206,13 +210,21 @@ class CredentialSource:
             lists_sha256=None if unverified.data is None else hashlib.sha256(unverified.data).digest(),
             vouchers=vouchers,
             recycle_after=self._rules.recycle_after,
-            policy=None if self._rules.policy_file is None else Policy.load(self._rules.policy_file),
+            policy=self._load_policy(),
             generation=generation,
             context=server_context(self._config, credential, trust, self._rules.policy, revocations),
             anchors=frozenset(anchor.fingerprint(hashes.SHA256()) for anchor in trust),
             presented_since=before.presented_since if before is not None and same else generation,
             server_cert=credential.leaf.public_bytes(Encoding.PEM).decode("ascii"),
         )
+
+    def _load_policy(self) -> Policy | None:
+        if self._rules.policy_file is None:
+            return None
+        policy = Policy.load(self._rules.policy_file)
+        for doubt in islice(policy.doubts(), _MOST_DOUBTS):
+            log.warning("a rule of the policy may not be what is meant", reason=doubt)
+        return policy
 
     def _read_lists(self, data: bytes | None, authorities: Sequence[x509.Certificate]) -> tuple[RevocationList, ...]:
         """The lists, taken apart and verified; those that were read last where nothing about them has changed."""

@@ -247,6 +247,13 @@ def test_the_policy_is_explained(there: Trusting, eve: Client, tmp_path: Path) -
         assert (code, said.count("\n")) == (2, 0)
         assert said.startswith("handclasp-serve: error: ")
     assert explained("email:a@x.io", "GET", "method")[0] == 2
+    doubtful = tmp_path / "doubtful.toml"
+    doubtful.write_text('[[rule]]\npath = "/a"\nallow = ["dns:x.io"]\n[[rule]]\npath = "/*"\nallow = ["*"]\n')
+    done = serve("--policy", doubtful, "--explain-policy", "a@x.io", "GET", "/a")
+    assert done.stdout == f"allowed: rule 2 (line 4) allows it: {doubtful}:4, /*\n"
+    assert done.stderr.startswith(
+        f"handclasp-serve: warning: {doubtful}: rule 1 (line 1) keeps nobody out of /a: rule 2"
+    )
     asked = explained("ops@example.com", "GET", "/method/x", "--authorizer", "shop.rules:may")
     assert asked == (0, f"{allowed}; shop.rules:may is asked next")
     code, said = explained("nobody", "GET", "/")

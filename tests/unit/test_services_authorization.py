@@ -341,6 +341,24 @@ def test_a_rule_that_is_left_something_is_a_rule(tmp_path: Path, text: str) -> N
     assert len(Policy.load(tmp_path / "policy.toml").rules) == 2
 
 
+@pytest.mark.parametrize(
+    ("between", "methods", "doubted"),
+    [
+        ("", "", True),
+        ('[[rule]]\npath = "/admin/*"\ndeny = ["*"]\n', "", False),
+        ('[[rule]]\npath = "/admin/*"\ndeny = ["email:mallory@x.io"]\n', "", True),
+        ("", 'methods = ["GET"]\n', False),
+    ],
+)
+def test_a_rule_that_keeps_nobody_out_is_doubted(tmp_path: Path, between: str, methods: str, doubted: bool) -> None:
+    """Whom it does not name goes on to the next: it is sound, and hardly what was meant."""
+    few = '[[rule]]\npath = "/admin/*"\nallow = ["email:*@ops.x.io"]\n'
+    (tmp_path / "policy.toml").write_text(f'{few}{between}[[rule]]\npath = "/*"\n{methods}allow = ["*"]\n')
+    doubts = list(Policy.load(tmp_path / "policy.toml").doubts())
+    assert len(doubts) == doubted
+    assert not doubted or doubts[0].startswith("rule 1 (line 1) keeps nobody out of /admin/*: rule ")
+
+
 def test_a_policy_that_is_not_there(tmp_path: Path) -> None:
     """One line."""
     with pytest.raises(PolicyError, match="cannot be read: No such file"):

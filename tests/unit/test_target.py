@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from services.transport.admission import Admission, server_names
 from services.transport.target import TargetError, origin_form
 
 FIELDS = [(b"host", b"localhost"), (b"accept", b"*/*")]
@@ -44,3 +45,14 @@ def test_anything_else_is_refused(target: bytes, status: int) -> None:
     with pytest.raises(TargetError) as refused:
         origin_form(target, FIELDS)
     assert refused.value.status == status
+
+
+@pytest.mark.parametrize(
+    "host", [b"evil", b"", b"evil@localhost", b"localhost@evil", b"localhost,evil", b"localhost/", b"[::1]"]
+)
+def test_a_host_that_is_not_ours_is_misdirected(host: bytes) -> None:
+    """RFC 9110 section 15.5.20; the port and the root's dot make no difference, nor do capitals."""
+    admission = Admission(server_names(["localhost"]))
+    assert admission.objection([(b"host", host)]) == admission.objection([(b"host", b"localhost")], host) == 421
+    for ours in (b"localhost", b"LOCALHOST:8443", b"localhost."):
+        assert admission.objection([(b"host", ours)]) is None
