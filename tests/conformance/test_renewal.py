@@ -8,9 +8,12 @@ import logging
 import os
 import shutil
 import signal
+import socket
+import ssl
 import subprocess
+import threading
 import time
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -317,6 +320,33 @@ def test_enrolling_tells_nobody_else_the_token(tmp_path: Path, authority: Author
     with pytest.raises(RPCError, match="was used already"):
         enroll(f"https://localhost:{port}", token, right, tmp_path / "again", HTTPVersion.HTTP2)
     assert server.port
+
+
+def test_a_chain_that_merely_shows_the_authority(tmp_path: Path, authority: Authority) -> None:
+    """Somebody between sends the right authority's certificate along, which is public: nothing is told to it."""
+    other = Authority(tmp_path)
+    chain = tmp_path / "chain.crt"
+    parts = (other.credential / "tls.crt", other.credential / "ca.crt", authority.alice / "ca.crt")
+    chain.write_bytes(b"".join(part.read_bytes() for part in parts))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(chain, other.credential / "tls.key")
+    heard: list[bytes] = []
+
+    def listen(listener: socket.socket) -> None:
+        for _ in range(2):
+            plain, _ = listener.accept()
+            with suppress(OSError), context.wrap_socket(plain, server_side=True) as tls:
+                heard.append(tls.recv(65_536))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=listen, args=(listener,))
+        thread.start()
+        where = f"https://localhost:{listener.getsockname()[1]}"
+        with pytest.raises(ServerNotTrusted):
+            enroll(where, "handclasp_secret", authority.fingerprint(), tmp_path / "new", HTTPVersion.HTTP2)
+        thread.join(10)
+    assert not b"".join(heard)
+    assert not (tmp_path / "new").exists()
 
 
 def handclasp(*words: str | Path, **more: str) -> subprocess.CompletedProcess[str]:
