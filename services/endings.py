@@ -31,6 +31,10 @@ class ToldError(ConnectError):
     """A failure that is in the audit log already, or for a reason is not."""
 
 
+class UnreadableError(ConnectError):
+    """A message that cannot be read. What is said of it repeats it: for the caller alone, not for the audit log."""
+
+
 class Failures:
     """An interceptor that writes down what fails, from the moment on in which it is known what is called and how."""
 
@@ -47,7 +51,8 @@ class Failures:
         if error is None or isinstance(error, ToldError) or (audit := current_audit()) is None:
             return
         code = error.code.value if isinstance(error, ConnectError) else "unknown"
-        audit.rpc_failed(current_peer(), f"{ctx.method.service_name}/{ctx.method.name}", code, str(error))
+        reason = "the message cannot be read" if isinstance(error, UnreadableError) else str(error)
+        audit.rpc_failed(current_peer(), f"{ctx.method.service_name}/{ctx.method.name}", code, reason)
 
 
 class Endings:

@@ -9,7 +9,7 @@ from connectrpc.codec import proto_binary_codec, proto_json_codec
 from connectrpc.errors import ConnectError
 
 from services.contracts.nesting import DEEPEST, is_too_deep
-from services.endings import Endings, Failures
+from services.endings import Endings, Failures, UnreadableError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +39,7 @@ class _BoundedJSON:
             message: Message = self._decode(data, message_class)
         except Exception as error:
             # It repeats what it was given, megabytes and lines of it, where that is no message at all.
-            raise ConnectError(Code.INVALID_ARGUMENT, f"unmarshal message: {_line(str(error))}") from error
+            raise UnreadableError(Code.INVALID_ARGUMENT, f"unmarshal message: {_line(str(error))}") from error
         return message
 
 

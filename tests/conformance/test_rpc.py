@@ -180,8 +180,11 @@ def test_what_fails_is_written_down(there: Trusting, tom: Client) -> None:
     curl(tom, "--http1.1", "--header", "content-type: application/grpc", f"https://localhost:{tom.port}/{say_hello}")
     entries = there.audited("rpc.failed", method=say_hello, code="unimplemented")
     assert "gRPC needs HTTP/2" in entries[0]["reason"]
+    curl(tom, "--json", '"a secret"', f"https://localhost:{tom.port}/{say_hello}")
+    there.audited("rpc.failed", method=say_hello, reason="the message cannot be read")
     for entry in there.audited("rpc.failed"):
         assert entry["reason"].isprintable()
+        assert "secret" not in entry["reason"]
 
 
 def test_a_deadline_ends_the_call_on_both_sides(there: Trusting, channel: grpc.Channel) -> None:
