@@ -135,12 +135,13 @@ def init(
 
         file = Description.load(path_of(described, "--from"))
         shared = where(shared, file)
-        name, key, days = name or file.authority.name, key or file.authority.key, days or file.authority.days
+        name = file.authority.name if name is None else name
+        key, days = key or file.authority.key, file.authority.days if days is None else days
         intermediate = intermediate or file.authority.intermediate
-    lifecycle, name = shared.lifecycle(), name or "Handclasp CA"
+    lifecycle, name = shared.lifecycle(), "Handclasp CA" if name is None else name
     passphrase = root_passphrase(root_passphrase_file) if intermediate else None
     authority, action = lifecycle.init(
-        name or "Handclasp CA",
+        name,
         key=key or KeyType.P256,
         days=days,
         now=current_time(),

@@ -33,6 +33,8 @@ _AUTHORITY = re.compile(r"[^:]+://(?:[^@/?#]*@)?(\[[^\]]*\]|[^:/?#]*)(?::([0-9]*
 # RFC 5321 4.5.3.1.3: a path of 256 characters, less its angle brackets.
 _EMAIL_LENGTH = 254
 _LAST_PORT = 65_535
+# The longest SPIFFE ID (SPIFFE-ID 2.3), and longer than any of the others may be. Who typed more mistook a file for it.
+_LONGEST = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,10 @@ class Names:
         ip_addresses: Iterable[str] = (),
     ) -> Names:
         """Raises InvalidName, which says what is wrong with which of them."""
+        emails, uris, dns_names, ip_addresses = (tuple(some) for some in (emails, uris, dns_names, ip_addresses))
+        longest = max(map(len, (name, *emails, *uris, *dns_names, *ip_addresses)))
+        if longest > _LONGEST:
+            raise InvalidName(f"a name of {longest} characters is too long: use up to {_LONGEST}")
         names = cls(
             name=parse_name(name),
             emails=_each(parse_email, emails),

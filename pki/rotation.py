@@ -74,7 +74,7 @@ class LeavesLeft(StateError):
         count = f"{len(self.names)} certificate{'s' if len(self.names) > 1 else ''}"
         super().__init__(
             f"the retiring authority still vouches for {count} ({shown}): "
-            "issue them again with `handclasp-pki rotate`, or wait until they end"
+            "issue them again with `handclasp-pki rotate`, revoke them, or wait until they end"
         )
 
 

@@ -11,7 +11,7 @@ import io
 import os
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 from typer.core import TyperGroup
@@ -123,6 +123,9 @@ def run(
     `expected` are the errors that a user can cause; one that has an `exit_code` decides it, else it is 1. Any other
     exception is a defect of ours, and passes through.
     """
+    # Where a descriptor was closed (`>&-`), there is no stream, and nobody to tell.
+    sys.stdout = sys.stdout or _nowhere()
+    sys.stderr = sys.stderr or _nowhere()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -142,6 +145,10 @@ def run(
     except OSError as error:
         return _fail(program, f"{error.filename or 'output'}: {error.strerror or error}", 1)
     return code or 0
+
+
+def _nowhere() -> TextIO:
+    return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123 -- until the process ends
 
 
 def complain(program: str, kind: str, message: str) -> None:

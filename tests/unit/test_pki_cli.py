@@ -440,6 +440,8 @@ def test_the_installed_command(tmp_path: Path) -> None:
     assert shell("python -m pki init").returncode == 1
     closed = shell("pki list --json | true")
     assert "Traceback" not in closed.stderr
+    for closed in (shell("pki list >&-"), shell("pki list --json >&- 2>&-"), shell("pki list >&- <&-")):
+        assert (closed.returncode, closed.stdout, closed.stderr) == (0, "", "")
     full = shell("pki list --json > /dev/full")
     assert full.returncode == 1
     assert re.fullmatch(r"handclasp-pki: error: [^\n]*No space left[^\n]*\n", full.stderr)

@@ -107,6 +107,15 @@ def test_what_is_no_name_is_refused(parse: object, text: str) -> None:
     assert str(caught.value).isprintable()
 
 
+@pytest.mark.parametrize("given", [{"uris": ["spiffe://a/" + "b" * 2048]}, {"emails": ["a" * 99_999]}])
+def test_what_is_far_too_long_is_not_repeated(given: dict[str, list[str]]) -> None:
+    """A file in the place of a name makes no error message of a hundred kilobytes."""
+    with pytest.raises(InvalidName) as caught:
+        Names.parse("x", **given)
+    assert len(str(caught.value)) < 100
+    assert len(Names.parse("x", uris=["spiffe://a/" + "b" * 2037]).uris[0]) == 2048
+
+
 def test_duplicates_are_dropped_and_order_is_kept() -> None:
     """The first email is the name, so the order is the user's."""
     names = Names.parse("x", emails=["b@x.io", "a@X.io", "b@X.IO"], ip_addresses=["::1", "0::1"])
