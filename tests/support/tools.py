@@ -22,6 +22,7 @@ _PACKAGES = {
     "ip": "iproute2",
     "systemd-analyze": "systemd",
     "systemd-socket-activate": "systemd",
+    "systemd-sysusers": "systemd",
 }
 # A server that is no command: what to look for, and where Debian keeps it, the newest version last.
 _PROGRAMS = {"postgresql": "postgres"}
