@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from OpenSSL import SSL, crypto
 from OpenSSL._util import exception_from_error_queue, ffi, lib
 
-from pki.errors import CredentialError, IdentityError
+from pki.errors import CredentialError, IdentityError, PKIError
 from pki.identity import Identity, Purpose, has_purpose
 from services.transport.path import path_of
 from services.transport.revocations import NO_REVOCATIONS, Objection
@@ -239,7 +239,13 @@ def _verify_clients(context: SSL.Context, verifier: _Verifier) -> None:
     the fault on our side. So pyOpenSSL's own C callback is called by one of ours, which sets the error behind it.
     """
     mode = SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT | SSL.VERIFY_CLIENT_ONCE
-    context.set_verify(mode, verifier)
+    try:
+        context.set_verify(mode, verifier)
+    except MemoryError:  # cffi's, where the kernel forbids what its callbacks are made of
+        raise PKIError(
+            "OpenSSL's callbacks take memory that is writable and executable, and this process may have none: "
+            "leave MemoryDenyWriteExecute= out of its systemd unit"
+        ) from None
     helper: Any = context._verify_helper
     judge = helper.callback
 
