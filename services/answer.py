@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from services.audit import current_audit
-from services.peer import current_peer
+from services.endings import tell_failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -49,8 +48,7 @@ class Answer:
 
     def _refuse(self, code: str, words: str) -> tuple[bytes, list[tuple[bytes, bytes]]]:
         """The body and its fields; and it is written down."""
-        if (audit := current_audit()) is not None:
-            audit.rpc_failed(current_peer(), self._method, code, words)
+        tell_failure(self._method, code, words)
         body = json.dumps({"code": code, "message": words}).encode()
         return body, [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -30,8 +29,6 @@ log = structlog.get_logger("handclasp.audit")
 
 KEY = "handclasp.audit"
 """Where the Audit is in the lifespan's state."""
-
-_current: ContextVar[Audit | None] = ContextVar("handclasp.audit", default=None)
 
 
 class Sink(Protocol):
@@ -194,16 +191,6 @@ def open_audit(where: str | None) -> Audit:
     from pathlib import Path
 
     return Audit(StderrSink() if where == "-" else FileSink(Path(where)))
-
-
-def current_audit() -> Audit | None:
-    """The Audit of the server that runs this RPC; None under another server."""
-    return _current.get()
-
-
-def bind_audit(audit: Audit | None) -> None:
-    """Make it the current one in the running context."""
-    _current.set(audit)
 
 
 def _peer(peer: Peer) -> dict[str, Any]:

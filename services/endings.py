@@ -9,20 +9,24 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import structlog
 from connectrpc.code import Code
 from connectrpc.errors import ConnectError
 
-from services.audit import current_audit
 from services.overview import current_overview
-from services.peer import current_peer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 log = structlog.get_logger("handclasp.rpc")
+
+Told: TypeAlias = "Callable[[str, str, str], None]"
+"""Is told of a call that failed: its method, the canonical code, and why."""
+
+_told: ContextVar[Told | None] = ContextVar("handclasp.failures", default=None)
 
 STOPPING = "the server is stopping and ended the stream: call again, another one will answer"
 
@@ -48,11 +52,22 @@ class Failures:
 
     async def on_end(self, _: None, ctx: Any, error: Exception | None, /) -> None:
         """Write it down where there is an error."""
-        if error is None or isinstance(error, ToldError) or (audit := current_audit()) is None:
+        if error is None or isinstance(error, ToldError):
             return
         code = error.code.value if isinstance(error, ConnectError) else "unknown"
         reason = "the message cannot be read" if isinstance(error, UnreadableError) else str(error)
-        audit.rpc_failed(current_peer(), f"{ctx.method.service_name}/{ctx.method.name}", code, reason)
+        tell_failure(f"{ctx.method.service_name}/{ctx.method.name}", code, reason)
+
+
+def bind_failures(told: Told | None) -> None:
+    """Have this one told, in the running context."""
+    _told.set(told)
+
+
+def tell_failure(method: str, code: str, reason: str) -> None:
+    """Have a call that failed be written down, wherever that is here."""
+    if (told := _told.get()) is not None:
+        told(method, code, reason)
 
 
 class Endings:

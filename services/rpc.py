@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from services.answer import Answer, is_grpc
 from services.audit import KEY as AUDIT
-from services.audit import bind_audit
 from services.contracts.grpc.health.v1.health_connect import HealthASGIApplication
 from services.contracts.grpc.reflection.v1.reflection_connect import ServerReflectionASGIApplication
 from services.contracts.grpc.reflection.v1alpha.reflection_connect import (
@@ -15,12 +15,14 @@ from services.contracts.grpc.reflection.v1alpha.reflection_connect import (
 from services.contracts.handclasp.enrollment.v1.enrollment_connect import EnrollmentServiceASGIApplication
 from services.contracts.handclasp.greeter.v1.greeter_connect import GreeterServiceASGIApplication
 from services.contracts.handclasp.identity.v1.identity_connect import IdentityServiceASGIApplication
+from services.endings import bind_failures
 from services.enrollment.rpc import MAX_REQUEST, Enroller
 from services.enrollment.service import KEY as ENROLLMENT
 from services.enrollment.service import bind_enrollment
 from services.greeter.rpc import Greeter
 from services.health.rpc import HealthCheck
 from services.overview import KEY, bind_overview
+from services.peer import current_peer
 from services.reflection.rpc import Reflection, ReflectionAlpha
 from services.reflection.service import Catalogue
 from services.terms import legible, terms
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine, Mapping
 
     from connectrpc.server import ConnectASGIApplication
+
+    from services.audit import Audit
 
     ASGI = Callable[[Any, Any, Any], Coroutine[Any, Any, None]]
 
@@ -53,7 +57,8 @@ class WithRPC:
             if service is not None:
                 scope["extensions"]["handclasp"]["service"] = name
                 state = scope.get("state", {})
-                bind_audit(state.get(AUDIT))
+                audit = state.get(AUDIT)
+                bind_failures(None if audit is None else partial(_write_down, audit))
                 bind_overview(state.get(KEY))
                 bind_enrollment(state.get(ENROLLMENT))
                 answer = Answer(scope["path"][1:], send)
@@ -66,6 +71,10 @@ class WithRPC:
                     await service(scope, receive, answer)
                 return
         await self._web(scope, receive, send)
+
+
+def _write_down(audit: Audit, method: str, code: str, reason: str) -> None:
+    audit.rpc_failed(current_peer(), method, code, reason)
 
 
 def services() -> dict[str, ASGI]:

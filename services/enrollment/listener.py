@@ -19,6 +19,7 @@ from pki.errors import PKIError
 from pki.pem import to_pem
 from services.answer import Answer, is_grpc
 from services.contracts.handclasp.enrollment.v1.enrollment_connect import BootstrapServiceASGIApplication
+from services.endings import bind_failures
 from services.enrollment.rpc import MAX_REQUEST, Bootstrap
 from services.terms import legible, terms
 
@@ -40,7 +41,7 @@ class Bootstrapping:
         """Raises PKIError where the credential cannot be presented."""
         self._source = source
         service = BootstrapServiceASGIApplication(Bootstrap(enrollment), **terms(MAX_REQUEST))
-        self.app = _Only(service)
+        self.app = _Only(service, enrollment)
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.minimum_version = ssl.TLSVersion.TLSv1_2
         self.context.set_ciphers(_TLS12_SUITES)
@@ -70,13 +71,15 @@ class Bootstrapping:
 class _Only:
     """One service, whose path says so; 404 for all else, whoever asks."""
 
-    def __init__(self, service: BootstrapServiceASGIApplication) -> None:
-        self._service = service
+    def __init__(self, service: BootstrapServiceASGIApplication, enrollment: Enrollment) -> None:
+        self._service, self._enrollment = service, enrollment
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
             await _live(receive, send)
         elif scope["type"] == "http" and scope["path"] == f"{self._service.path}/Enroll":
+            host = (scope.get("client") or ("",))[0]
+            bind_failures(lambda _, code, reason: self._enrollment.nonsense(f"{code}: {reason}", host))
             answer = Answer(scope["path"][1:], send)
             if scope["http_version"] != "2" and is_grpc(scope["headers"]):
                 await _take(receive)

@@ -85,6 +85,16 @@ class Enrollment:
         asking = Asking("enrolled", f"address {address}", None, address)
         return await self._whole(asking, lambda now: self._authority.enroll(SigningRequest.parse(csr), token, now=now))
 
+    def nonsense(self, reason: str, address: str) -> None:
+        """Somebody without a certificate made a call that could not be taken up: it counts as one that asks."""
+        asking = Asking("enrolled", f"address {address}", None, address)
+        try:
+            self._check_rate(asking.who)
+        except TooOftenError as error:
+            self._refused(asking, error)
+        else:
+            self._audit.enrollment_refused(reason, None, address)
+
     def close(self) -> None:
         """Let go of the authority; what is being signed is signed."""
         self._thread.shutdown()

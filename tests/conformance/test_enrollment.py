@@ -244,6 +244,8 @@ def test_strangers_are_told_in_a_line(authority: Authority, server: Server) -> N
         told = json.loads(done.stdout)
         assert told["code"] == code, words
         assert told["message"].isprintable()
+        reasons = [entry["reason"] for entry in authority.audited("enrollment.refused", identity=None)]
+        assert any(reason.startswith(f"{code}: ") for reason in reasons)
     head = [require("curl"), "--silent", "--cacert", authority.alice / "ca.crt", "--head", url]
     for version in ("--http1.1", "--http2"):
         assert b" 405" in subprocess.run([*head, version], capture_output=True, timeout=60, check=True).stdout
