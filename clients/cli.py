@@ -24,7 +24,7 @@ from clients.enrolling_cli import (
 )
 from clients.errors import BadResponse, ClientError, CredentialProblem
 from clients.session import TIMEOUT, SyncSession
-from pki import shell
+from pki import completions, shell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -71,7 +71,7 @@ def run(program: str, client: type[SyncSession]) -> int:
 def _command(program: str, client: type[SyncSession]) -> typer.Typer:
     app = shell.new_app()
 
-    @app.callback(invoke_without_command=True, help=_help(program, client))
+    @app.callback(invoke_without_command=True, help=_help(program, client), epilog=shell.EXIT_CODES)
     def root(
         context: typer.Context,
         url: UrlOption = None,
@@ -80,12 +80,21 @@ def _command(program: str, client: type[SyncSession]) -> typer.Typer:
         repeat: RepeatOption = None,
         timeout: TimeoutOption = None,
         version: shell.VersionOption = False,  # noqa: ARG001 - its callback answers
+        show_completion: completions.ShowOption = None,  # noqa: ARG001
+        install_completion: completions.InstallOption = None,  # noqa: ARG001
     ) -> None:
         context.obj = Options().with_later(url, credential, as_json, repeat, timeout)
         if context.invoked_subcommand is None:
             _ask(client, context.obj, greet_path(None), _greeting)
 
-    @app.command(help="Be greeted by the name in our certificate.")
+    @app.command(
+        help=_with_examples(
+            "Be greeted by the name in our certificate.",
+            f"{program} greet --credential state/credentials/alice",
+            f"{program} greet --greeting Hi --json",
+            f"{program} greet --repeat 1000                       over one connection",
+        )
+    )
     def greet(
         context: typer.Context,
         greeting: Annotated[str | None, typer.Option("--greeting", metavar="WORD", help="Instead of Hello.")] = None,
@@ -98,7 +107,13 @@ def _command(program: str, client: type[SyncSession]) -> typer.Typer:
         options = context.obj.with_later(url, credential, as_json, repeat, timeout)
         _ask(client, options, greet_path(greeting), _greeting)
 
-    @app.command(help="Show what the server knows of us: identity, certificate, connection.")
+    @app.command(
+        help=_with_examples(
+            "Show what the server knows of us: identity, certificate, connection.",
+            f"{program} whoami --credential state/credentials/alice",
+            f"{program} whoami --url https://web.example.com --json",
+        )
+    )
     def whoami(
         context: typer.Context,
         url: UrlOption = None,
@@ -109,7 +124,13 @@ def _command(program: str, client: type[SyncSession]) -> typer.Typer:
     ) -> None:
         _ask(client, context.obj.with_later(url, credential, as_json, repeat, timeout), "/whoami", _whoami)
 
-    @app.command(help="Get any path of the server.")
+    @app.command(
+        help=_with_examples(
+            "Get any path of the server. Other answers than 2xx are errors, but for --json, which has the status.",
+            f"{program} get /healthz --credential state/credentials/alice",
+            f"{program} get /whoami --json",
+        )
+    )
     def get(
         context: typer.Context,
         path: Annotated[str, typer.Argument(metavar="PATH", help="For example /healthz.")],
@@ -122,7 +143,13 @@ def _command(program: str, client: type[SyncSession]) -> typer.Typer:
         options = context.obj.with_later(url, credential, as_json, repeat, timeout)
         _ask(client, options, checked_path(path), _page)
 
-    @app.command(help="Renew our certificate at a server that runs with --enrollment; new key, same names.")
+    @app.command(
+        help=_with_examples(
+            "Renew our certificate at a server that runs with --enrollment; new key, same names.",
+            f"{program} renew --credential state/credentials/alice",
+            f"{program} renew --daemon                            whenever it falls due, until stopped",
+        )
+    )
     def renew(
         context: typer.Context,
         daemon: DaemonOption = False,
@@ -134,7 +161,13 @@ def _command(program: str, client: type[SyncSession]) -> typer.Typer:
         with _session(client, options) as session:
             enrolling_cli.renew(program, session, daemon=daemon)
 
-    @app.command(help="Get a first certificate for a one-time token, at a server's --enroll-bind.")
+    @app.command(
+        help=_with_examples(
+            "Get a first certificate for a one-time token, at a server's --enroll-bind.",
+            "handclasp-pki token alice --email alice@example.com > token      where the authority is",
+            f"{program} enroll --url https://localhost:8444 --fingerprint SHA256 --token-file token --out FOLDER",
+        )
+    )
     def enroll(
         context: typer.Context,
         fingerprint: FingerprintOption,
@@ -150,11 +183,21 @@ def _command(program: str, client: type[SyncSession]) -> typer.Typer:
         folder = enrolling_cli.folder_of(out, options.credential)
         enrolling_cli.enroll(client.version, _url(options), said, fingerprint, folder, timeout=patience)
 
-    @app.command(help="Keep a folder at what a SPIFFE Workload API gives, until stopped.")
+    @app.command(
+        help=_with_examples(
+            "Keep a folder at what a SPIFFE Workload API gives, until stopped. Needs handclasp[spiffe].",
+            f"{program} workload --socket unix:///run/spire/agent.sock --out credential",
+        )
+    )
     def workload(out: FolderOption, socket: SocketOption = None) -> None:
         enrolling_cli.workload(program, out, socket)
 
     return app
+
+
+def _with_examples(what: str, *examples: str) -> str:
+    lines = "\n".join(f"  {example}" for example in examples)
+    return f"{what}\n\n\b\n{lines}\n"
 
 
 def _help(program: str, client: type[SyncSession]) -> str:
@@ -243,9 +286,8 @@ def _progress(count: int) -> Iterator[Callable[[], None]]:
     if count < 2 or not sys.stderr.isatty() or sys.stdout.isatty():
         yield lambda: None
         return
-    from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress
 
-    with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=Console(stderr=True)) as bar:
+    with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=shell.console(stderr=True)) as bar:
         task = bar.add_task("asking", total=count)
         yield lambda: bar.advance(task)

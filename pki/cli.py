@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pki import shell
+from pki import completions, shell
 from pki.authority import lifetime_of
 from pki.authority_files import ROOT_KEY
 from pki.commands.init_toml import FromOption, TomlOption, write_starter
@@ -70,13 +70,15 @@ _COMMANDS = {
 app = shell.new_app(cls=shell.lazy_group(_COMMANDS))
 
 
-@app.callback()
+@app.callback(epilog=shell.EXIT_CODES)
 def root(
     context: typer.Context,
     state: StateOption = None,
     passphrase_file: PassphraseOption = None,
     database: DatabaseOption = None,
     version: shell.VersionOption = False,  # noqa: ARG001 -- its callback answers
+    show_completion: completions.ShowOption = None,  # noqa: ARG001
+    install_completion: completions.InstallOption = None,  # noqa: ARG001
 ) -> None:
     """A private authority for mutual TLS: makes, renews and shows certificates.
 

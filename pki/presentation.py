@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
-from pki.shell import complain, visible
+from pki.shell import complain, console, visible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -181,6 +181,4 @@ def _print_table(columns: Sequence[str] | None, rows: Sequence[Sequence[str]], s
 
 
 def _console() -> Console:
-    from rich.console import Console
-
-    return Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False)
+    return console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)

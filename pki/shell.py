@@ -1,7 +1,8 @@
 """The manners of a command, the same for all of ours.
 
 The answer goes to stdout. What went wrong is one line on stderr that names the program, never a traceback. Exit codes:
-0 done, 1 it cannot be done, 2 the request makes no sense, 130 interrupted.
+0 done, 1 it cannot be done, 2 the request makes no sense, 130 interrupted. Colours are for terminals, and never where
+NO_COLOR is set.
 """
 
 from __future__ import annotations
@@ -17,9 +18,15 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
+from pki import completions
+from pki.interrupts import INTERRUPTED
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from rich.console import Console
+
+EXIT_CODES = "Exit codes: 0 done, 1 it cannot be done, 2 the request makes no sense, 130 interrupted by Ctrl-C."
 SETTINGS = {"help_option_names": ["-h", "--help"]}
 
 
@@ -115,6 +122,26 @@ def _sparing(command: Any) -> Any:
     return command
 
 
+def in_colour(stream: TextIO) -> bool:
+    """Whether what is written there may have colours; the console below judges alike."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    return bool(os.environ.get("FORCE_COLOR")) or (
+        stream.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
+    )
+
+
+def console(*, stderr: bool = False, width: int | None = None) -> Console:
+    """Where tables, plans and bars are drawn: in colour on a terminal that can, and where FORCE_COLOR is set.
+
+    With NO_COLOR nothing but text is written, on a terminal too: https://no-color.org.
+    """
+    from rich.console import Console
+
+    plain = bool(os.environ.get("NO_COLOR"))
+    return Console(stderr=stderr, width=width, highlight=False, color_system=None if plain else "auto")
+
+
 def run(
     app: typer.Typer, program: str, expected: tuple[type[Exception], ...], arguments: Sequence[str] | None = None
 ) -> int:
@@ -129,15 +156,17 @@ def run(
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    words = completions.completed(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = _sparing(get_command(app))(args=arguments, prog_name=program, standalone_mode=False)
+        completions.prepare(program)
+        code = _sparing(get_command(app))(args=words, prog_name=program, standalone_mode=False)
         sys.stdout.flush()
     except expected as error:
         return _fail(program, str(error), int(getattr(error, "exit_code", 1)))
     except typer.TyperException as error:
         return _fail(program, _usage(error, program), error.exit_code)
     except (typer.Abort, KeyboardInterrupt):
-        return 130
+        return INTERRUPTED
     except BrokenPipeError:
         # Who read our answer has seen enough. Nothing may be flushed into the closed pipe at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

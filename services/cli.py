@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pki import shell
+from pki import completions, shell
 from pki.errors import PKIError, UsageError
 from services import logs
 from services.authorization.explaining import identity_of
@@ -121,6 +120,8 @@ def serve(
         typer.Option("--probe", metavar="livez|readyz|URL", help="Ask a server's admin listener, and end: 0 is yes."),
     ] = None,
     version: shell.VersionOption = False,  # noqa: ARG001 - its callback answers
+    show_completion: completions.ShowOption = None,  # noqa: ARG001
+    install_completion: completions.InstallOption = None,  # noqa: ARG001
 ) -> None:
     spoken = {
         "app": app,
@@ -192,8 +193,8 @@ def ready_line(settings: Settings, snapshot: Snapshot, addresses: Sequence[Addre
     )
 
 
-def main() -> None:
-    """Run the command. An error is one line on stderr: exit 2 for a wrong word, 1 for what cannot be served."""
+def main() -> int:
+    """Run the command, and return its exit code: 2 for a wrong word, 1 for what cannot be served."""
     app = shell.new_app()
-    app.command(help=_HELP, context_settings=shell.SETTINGS)(serve)
-    sys.exit(shell.run(app, "handclasp-serve", _EXPECTED))
+    app.command(help=_HELP, epilog=shell.EXIT_CODES, context_settings=shell.SETTINGS)(serve)
+    return shell.run(app, "handclasp-serve", _EXPECTED)

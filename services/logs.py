@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import structlog
 
-from pki.shell import visible
+from pki.shell import in_colour, visible
 from services.transport.engine import Logger
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def configure(*, json: bool) -> None:
         processors += [
             _shown,
             structlog.dev.ConsoleRenderer(
-                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback, pad_event_to=24
+                colors=in_colour(sys.stderr), exception_formatter=structlog.dev.plain_traceback, pad_event_to=24
             ),
         ]
     structlog.configure(

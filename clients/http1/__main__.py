@@ -1,15 +1,8 @@
-"""`handclasp-http1`."""
+"""`python -m clients.http1`."""
 
 import sys
 
-from clients.cli import run
-from clients.http1 import Client
-
-
-def main() -> None:
-    """Run the command; see `handclasp-http1 --help`."""
-    sys.exit(run("handclasp-http1", Client))
-
+from clients.entry import http1
 
 if __name__ == "__main__":
-    main()
+    sys.exit(http1())

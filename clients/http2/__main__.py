@@ -1,15 +1,8 @@
-"""`handclasp-http2`."""
+"""`python -m clients.http2`."""
 
 import sys
 
-from clients.cli import run
-from clients.http2 import Client
-
-
-def main() -> None:
-    """Run the command; see `handclasp-http2 --help`."""
-    sys.exit(run("handclasp-http2", Client))
-
+from clients.entry import http2
 
 if __name__ == "__main__":
-    main()
+    sys.exit(http2())

@@ -6,6 +6,8 @@ import contextlib
 import sys
 from typing import TYPE_CHECKING
 
+from pki.shell import console
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -19,10 +21,9 @@ def progress(doing: str, count: int) -> Iterator[Callable[[int], None]]:
     if count < _FROM or not sys.stderr.isatty():
         yield lambda _: None
         return
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Progress(*columns, console=console(stderr=True), transient=True) as bar:
         task = bar.add_task(doing, total=count)
         yield lambda more: bar.advance(task, more)

@@ -106,7 +106,12 @@ def activate(
     passphrase_file: PassphraseOption = None,
     database: DatabaseOption = None,
 ) -> None:
-    """Have the staged authority sign from now on."""
+    """Have the staged authority sign from now on.
+
+    \b
+    handclasp-pki rotate-ca activate
+    handclasp-pki rotate --all          its leaves, now; or let `renew` do that
+    """
     with Shared.of(context, state, passphrase_file, database).lifecycle().writing() as here:
         row, folders = succession.activate(here, current_time())
     say(f"{row.name} signs from now on")
@@ -121,7 +126,11 @@ def retire(
     passphrase_file: PassphraseOption = None,
     database: DatabaseOption = None,
 ) -> None:
-    """Have the former authority sign no more. It is trusted until its last leaf has ended or was issued again."""
+    """Have the former authority sign no more. It is trusted until its last leaf has ended or was issued again.
+
+    \b
+    handclasp-pki rotate-ca retire
+    """
     with Shared.of(context, state, passphrase_file, database).lifecycle().writing() as here:
         situation, folders = succession.retire(here, current_time())
     say(f"{situation.row.name} is retiring; {_left(situation)}")
@@ -135,7 +144,11 @@ def prune(
     passphrase_file: PassphraseOption = None,
     database: DatabaseOption = None,
 ) -> None:
-    """Take the retiring authority out of every trust bundle."""
+    """Take the retiring authority out of every trust bundle.
+
+    \b
+    handclasp-pki rotate-ca prune
+    """
     lifecycle = Shared.of(context, state, passphrase_file, database).lifecycle()
     with lifecycle.writing() as here:
         row, folders = succession.prune(here, current_time())
@@ -150,7 +163,11 @@ def publish(
     passphrase_file: PassphraseOption = None,
     database: DatabaseOption = None,
 ) -> None:
-    """Carry the present trust into every credential folder again: behind a step that could not reach all of them."""
+    """Carry the present trust into every credential folder again: behind a step that could not reach all of them.
+
+    \b
+    handclasp-pki rotate-ca publish
+    """
     with Shared.of(context, state, passphrase_file, database).lifecycle().writing() as here:
         folders = succession.publish(here, current_time())
     say(f"the bundle is in {_folders(folders)}")
@@ -165,7 +182,12 @@ def status(
     passphrase_file: PassphraseOption = None,
     database: DatabaseOption = None,
 ) -> None:
-    """Where every authority stands, which leaves it has left, and which step comes next."""
+    """Where every authority stands, which leaves it has left, and which step comes next.
+
+    \b
+    handclasp-pki rotate-ca status
+    handclasp-pki rotate-ca status --json
+    """
     with Shared.of(context, state, passphrase_file, database).lifecycle().reading() as here:
         situations, step = succession.situations(here, current_time()), succession.next_legal(here)
     if as_json:

@@ -42,7 +42,7 @@ from services.transport.connection import Connection
 Connection.is_vouched = lambda self: True
 from services.cli import main
 sys.argv = ["handclasp-serve", *sys.argv[1:]]
-main()
+sys.exit(main())
 """
 
 

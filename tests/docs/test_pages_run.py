@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-PAGES = ("operations", "authorization", "traces", "watching", "rpc", "enrollment", "teams")
+PAGES = ("operations", "authorization", "traces", "watching", "rpc", "enrollment", "teams", "shell")
 
 
 @pytest.mark.parametrize("page", [f"{name}.md" for name in PAGES])

@@ -11,6 +11,9 @@ import pytest
 
 _PACKAGES = {
     "curl": "curl",
+    "bash": "bash",
+    "zsh": "zsh",
+    "fish": "fish",
     "openssl": "openssl",
     "go": "golang",
     "node": "nodejs",
