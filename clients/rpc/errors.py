@@ -46,12 +46,21 @@ _OF_STATUS = {
 }
 """Codes of a response that says none: the same table in both protocols' specifications."""
 
+_MEANINGS = {
+    403: "its policy does not let us make this call",
+    404: "it has no such method",
+    503: "it takes no calls now, so try again later",
+}
+"""What it most likely means, for whoever reads it."""
+
 _LONGEST = 1024
 
 
 def of_status(status: int) -> RPCError:
     """The error of an HTTP status alone."""
-    return RPCError(f"the server answered {status}", code=_OF_STATUS.get(status, "unknown"))
+    meaning = _MEANINGS.get(status)
+    words = f"the server answered {status}" + (f": {meaning}" if meaning else "")
+    return RPCError(words, code=_OF_STATUS.get(status, "unknown"))
 
 
 def of_connect(document: Any, status: int) -> RPCError:

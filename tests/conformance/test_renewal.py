@@ -403,6 +403,19 @@ def test_the_commands(tmp_path: Path, authority: Authority, server: Server) -> N
     assert not (tmp_path / "x").exists()
 
 
+def test_a_policy_that_does_not_mention_it(tmp_path: Path) -> None:
+    """Says no, in words; by a rule of its own it says yes."""
+    authority = Authority(tmp_path)
+    policy = tmp_path / "policy.toml"
+    words = ("renew", "--credential", authority.alice)
+    for rule, code in (('path = "/whoami"', 1), ('rpc = "handclasp.enrollment.v1.EnrollmentService/Renew"', 0)):
+        policy.write_text(f'[[rule]]\n{rule}\nallow = ["*"]\n')
+        with authority.serving("--policy", str(policy)) as server:
+            done = handclasp(*words, "--url", url(server))
+            assert done.returncode == code, done
+            assert ("permission denied: the server answered 403: its policy" in done.stderr) == bool(code)
+
+
 def test_the_daemon(tmp_path: Path) -> None:
     """For what only reads files: here a folder is renewed again and again, until SIGTERM."""
     authority = Authority(tmp_path)
