@@ -26,6 +26,7 @@ from pki.options import (
     current_time,
 )
 from pki.presentation import say, say_json, say_note, show_table, timestamp
+from pki.rotation import Step
 
 if TYPE_CHECKING:
     from pki.distribution import Distribution
@@ -40,7 +41,7 @@ NameOption = Annotated[str | None, typer.Option("--name", metavar="TEXT", help="
 @rotate_ca_app.callback(invoke_without_command=True)
 def rotate_ca(
     context: typer.Context,
-    now: Annotated[bool, typer.Option("--now", help="All steps at once, and every leaf issued again.")] = False,
+    now: Annotated[bool, typer.Option("--now", help="All steps that are left, and every leaf issued again.")] = False,
     settle: Annotated[
         str, typer.Option("--settle", metavar="SPAN", help="With --now: how long readers have between two steps.")
     ] = "2s",
@@ -210,28 +211,44 @@ def status(
 
 
 def _all_steps(lifecycle: Lifecycle, settle: timedelta) -> None:
-    passphrase = _root_passphrase(lifecycle, None, intermediate=False)
-    with lifecycle.writing() as here:
-        row, folders = succession.stage(here, current_time(), root_passphrase=passphrase)
-    folders.check()
-    say(f"staged {row.name} ({row.sha256[:16]})")
-    time.sleep(settle.total_seconds())
-    with lifecycle.writing() as here:
-        row, folders = succession.activate(here, current_time())
-        names = succession.to_reissue(here, current_time())
-    folders.check()
-    say(f"{row.name} ({row.sha256[:16]}) signs from now on")
-    with progress("issuing again", len(names)) as advance:
-        if names:
-            lifecycle.rotate(names, now=current_time(), on_each=lambda _: advance(1))
-    say(f"issued {len(names)} certificates again")
-    time.sleep(settle.total_seconds())
-    with lifecycle.writing() as here:
-        _, folders = succession.retire(here, current_time())
+    """All that are left: where one was cut off, or taken by hand, it goes on from there."""
+    with lifecycle.reading() as here:
+        first = succession.next_legal(here)
+    if first is Step.STAGE:
+        passphrase = _root_passphrase(lifecycle, None, intermediate=False)
+        with lifecycle.writing() as here:
+            row, folders = succession.stage(here, current_time(), root_passphrase=passphrase)
         folders.check()
+        say(f"staged {row.name} ({row.sha256[:16]})")
+    else:
+        with lifecycle.writing() as here:
+            folders = succession.publish(here, current_time())
+        folders.check()
+        say_note(f"a replacement is under way, and goes on with `{first}`")
+    if first in (Step.STAGE, Step.ACTIVATE):
+        time.sleep(settle.total_seconds())
+        with lifecycle.writing() as here:
+            row, folders = succession.activate(here, current_time())
+        folders.check()
+        say(f"{row.name} ({row.sha256[:16]}) signs from now on")
+    _issue_again(lifecycle)
+    time.sleep(settle.total_seconds())
+    with lifecycle.writing() as here:
+        if first is not Step.PRUNE:
+            _, folders = succession.retire(here, current_time())
+            folders.check()
         row, folders = succession.prune(here, current_time())
     folders.check()
     say(f"{row.name} ({row.sha256[:16]}) is retired: it is in no bundle any more")
+
+
+def _issue_again(lifecycle: Lifecycle) -> None:
+    with lifecycle.reading() as here:
+        names = succession.to_reissue(here, current_time())
+    with progress("issuing again", len(names)) as advance:
+        if names:
+            lifecycle.rotate(names, now=current_time(), on_each=lambda _: advance(1))
+    say(f"issued {len(names)} certificate{'' if len(names) == 1 else 's'} again")
 
 
 def _root_passphrase(lifecycle: Lifecycle, file: str | None, *, intermediate: bool) -> bytes | None:

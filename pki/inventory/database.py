@@ -60,6 +60,12 @@ class Database:
         """The file of SQLite's; None for PostgreSQL."""
         return Path(self.url.database or "") if self.url.drivername == "sqlite" else None
 
+    @property
+    def passwords(self) -> tuple[str, ...]:
+        """What nobody is to be shown of the URL: before the host, or as a parameter behind it (libpq 34.1.2)."""
+        given = [self.url.password, *(value for key, value in self.url.query.items() if _is_secret(key))]
+        return tuple(str(password) for password in given if password)
+
     def exists(self) -> bool:
         """Whether there is something to open. Always for PostgreSQL: opening it tells. Raises InventoryError."""
         if self.path is None:
@@ -110,8 +116,11 @@ class Database:
         return engine
 
     def __str__(self) -> str:
-        """The name for messages: the path, or the URL with its password hidden."""
-        return str(self.path) if self.path is not None else self.url.render_as_string(hide_password=True)
+        """The name for messages: the path, or the URL; its password is hidden, and as a parameter left out."""
+        if self.path is not None:
+            return str(self.path)
+        secret = [key for key in self.url.query if _is_secret(key)]
+        return self.url.difference_update_query(secret).render_as_string(hide_password=True)
 
     def _clear(self, pattern: str) -> None:
         with contextlib.suppress(OSError):
@@ -127,6 +136,10 @@ class Database:
             ) from error
         event.listen(engine, "connect", _set_up_postgresql)
         return engine
+
+
+def _is_secret(parameter: str) -> bool:
+    return parameter.lower() in ("password", "sslpassword")
 
 
 def _prefix(path: Path) -> str:

@@ -63,6 +63,6 @@ def _in_words(database: Database, error: BaseException) -> PKIError:
 def _reason(database: Database, error: BaseException) -> str:
     """The driver's own words in one line, the password taken out should it be in them."""
     text = " ".join(str(error).split())
-    if password := database.url.password:
-        text = text.replace(str(password), "***")
+    for password in database.passwords:
+        text = text.replace(password, "***")
     return text[:_LONGEST_REASON] or type(error).__name__

@@ -112,3 +112,14 @@ def test_a_file_that_is_no_database(content: bytes, tmp_path: Path) -> None:
             way(database)
         assert str(caught.value).isprintable()
     assert (tmp_path / "inventory.db").read_bytes() == content
+
+
+def test_a_password_among_the_parameters_is_not_shown() -> None:
+    """libpq takes it there too: it is in no message, and in nothing that is written down."""
+    url = "postgresql://h.invalid/d?sslmode=require&password=topsecret&sslpassword=another"
+    database = Database.parse(url)
+    assert str(database) == "postgresql+psycopg://h.invalid/d?sslmode=require"
+    assert database.passwords == ("topsecret", "another")
+    with pytest.raises(InventoryError) as caught, Inventory.open(database):
+        pass
+    assert "secret" not in str(caught.value)

@@ -143,6 +143,18 @@ def test_all_at_once(pki: Callable[..., str], state: Path) -> None:
         assert leaf.issuer.rfc4514_string() == f"CN=Handclasp CA {generation}"
 
 
+def test_all_that_are_left(pki: Callable[..., str], state: Path) -> None:
+    """--now goes on from wherever a replacement was cut off, or taken by hand."""
+    set_up(pki)
+    for taken in (["stage"], ["stage", "activate"], ["stage", "activate", "retire"]):
+        for step in taken:
+            pki("rotate-ca", step)
+        pki("rotate-ca", "--now", "--settle", "1s")
+        assert status(pki)[0] == ("active", ["alice", "localhost"])
+        assert {standing for standing, _ in status(pki)[1:]} == {"retired"}
+        assert bundle(state) == 1
+
+
 def test_what_is_revoked_stays_so(pki: Callable[..., str], state: Path) -> None:
     """A rotation issues nobody again who was revoked, and an authority has its list for as long as it is trusted."""
     set_up(pki)
