@@ -98,7 +98,7 @@ def test_no_password_is_shown() -> None:
 def test_without_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     """psycopg is not installed: the message says how to install it."""
     monkeypatch.setitem(sys.modules, "psycopg", None)
-    with pytest.raises(InventoryError, match=r"pip install 'handclasp\[postgresql\]'"):
+    with pytest.raises(InventoryError, match=r"pip install 'handclasp\[postgres\]'"):
         Inventory.open(Database.parse("postgresql://localhost/inventory"))
 
 
