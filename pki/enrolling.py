@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Self
@@ -26,6 +26,7 @@ from pki.signing import check_name
 from pki.trust import TrustBundle
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import datetime
 
     from cryptography import x509
@@ -90,12 +91,14 @@ def invite(issuing: Issuing, request: Request, ttl: timedelta, *, again: bool) -
 class Enrolling:
     """An authority that stays open, its key loaded. For one thread; close it, or use it in a `with`.
 
-    Every certificate is one transaction of the inventory, so any number of them may answer for one authority.
+    Every certificate is one transaction of the inventory, so any number of them may answer for one authority; those of
+    a `together` share one.
     """
 
     def __init__(self, lifecycle: Lifecycle, *, lifetime: timedelta | None = None) -> None:
         """`lifetime` is what certificates get; None: what the inventory has. Raises what `Lifecycle.signer` does."""
         self._lifetime = lifetime
+        self._shared: Transaction | None = None
         with ExitStack() as opened:
             self._here = opened.enter_context(lifecycle.reading())
             self._signer = self._here.signer()
@@ -111,13 +114,39 @@ class Enrolling:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """One transaction for all that is asked in the block, each whole or not at all; none may leave before its end.
+
+        A commit is a disk's turn, and one for many is as good. Where the database has many writers (PostgreSQL) each
+        stays on its own: names that two of them claim in another order would be waited for by both.
+        """
+        if self._here.inventory.database.path is None:
+            yield
+            return
+        with self._here.inventory.transaction() as work:
+            self._shared = work
+            try:
+                yield
+            finally:
+                self._shared = None
+
+    @contextmanager
+    def _working(self) -> Iterator[Transaction]:
+        if self._shared is None:
+            with self._here.inventory.transaction() as work:
+                yield work
+        else:
+            with self._shared.part():
+                yield self._shared
+
     def renew(self, csr: SigningRequest, sha256: str, *, now: datetime) -> Enrolled:
         """A certificate for the key of a request, and the identity of the certificate with this fingerprint.
 
         Raises EnrollmentError for who may not have one, CSRError for a key that may not have one, StateError and its
         kin where the authority cannot sign now.
         """
-        with self._here.inventory.transaction() as work:
+        with self._working() as work:
             presented = self._claimed(work, sha256)
             self._check_renewable(work, presented, now)
             lifetime = self._lifetime or self._life_of(work, presented)
@@ -130,7 +159,7 @@ class Enrolling:
         Raises TokenError for a token that is worth nothing, EnrollmentError, CSRError and StateError as `renew`.
         """
         digest = _digest(token)
-        with self._here.inventory.transaction() as work:
+        with self._working() as work:
             row = work.tokens.get(digest)
             if row is None:
                 raise TokenError("the token is not known: ask for one made by `handclasp-pki token`")

@@ -29,13 +29,19 @@ if TYPE_CHECKING:
 class Transaction:
     """What can be asked and said in one transaction; a table each."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, connection: Connection, database: Database) -> None:
+        self._connection, self._database = connection, database
         self.authorities = Authorities(connection)
         self.names = NamesTable(connection)
         self.certificates = Certificates(connection)
         self.revocations = Revocations(connection)
         self.tokens = Tokens(connection)
+
+    @contextlib.contextmanager
+    def part(self) -> Iterator[None]:
+        """A part that is whole or not at all: where the block fails, the rest of the transaction stands."""
+        with translated(self._database), self._connection.begin_nested():
+            yield
 
     def counts(self) -> Counts:
         """How much there is."""
@@ -142,7 +148,7 @@ class Inventory:
     def transaction(self) -> Iterator[Transaction]:
         """One transaction: committed, and on the disk, when the block ends well; else as if it had never been."""
         with translated(self.database), self._engine.begin() as connection:
-            yield Transaction(connection)
+            yield Transaction(connection, self.database)
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Transaction]:
@@ -152,7 +158,7 @@ class Inventory:
             databases.reading(self._engine.connect()) as connection,
             connection.begin(),
         ):
-            yield Transaction(connection)
+            yield Transaction(connection, self.database)
 
     def _known_version(self) -> str | None:
         version = self.version()

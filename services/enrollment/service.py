@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
+from contextlib import nullcontext, suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from services.audit import Audit
     from services.peer import Peer
 
+    Question = Callable[[datetime], Enrolled]
+
 KEY = "handclasp.enrollment"
 """Where the Enrollment is in the lifespan's state, of a server that has one."""
 
@@ -30,6 +34,9 @@ _current: ContextVar[Enrollment | None] = ContextVar("handclasp.enrollment", def
 
 _MOST_TOLD = 10_000
 """Callers of whom it is remembered that their refusal was written down."""
+
+_TOGETHER = 32
+"""Certificates of one transaction, where as many are waited for."""
 
 
 class TooOftenError(Exception):
@@ -66,6 +73,7 @@ class Enrollment:
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
         self._told: set[str] = set()
         self._under_way: set[asyncio.Task[Enrolled]] = set()
+        self._waiting: deque[tuple[Question, Future[Enrolled]]] = deque()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="enrollment")
 
     async def renew(self, csr: bytes, peer: Peer) -> Enrolled:
@@ -100,7 +108,7 @@ class Enrollment:
         self._thread.shutdown()
         self._authority.close()
 
-    async def _whole(self, asking: Asking, question: Callable[[datetime], Enrolled]) -> Enrolled:
+    async def _whole(self, asking: Asking, question: Question) -> Enrolled:
         """Ask, and write down what came of it. Whoever leaves meanwhile: what the authority has begun is both.
 
         What it has not begun by then is not begun for nobody.
@@ -126,11 +134,13 @@ class Enrollment:
         if not task.cancelled():
             task.exception()  # it was written down, and whoever still waits is told
 
-    async def _ask(self, asking: Asking, question: Callable[[datetime], Enrolled]) -> Enrolled:
-        loop = asyncio.get_running_loop()
+    async def _ask(self, asking: Asking, question: Question) -> Enrolled:
         try:
             self._check_rate(asking.who)
-            enrolled = await loop.run_in_executor(self._thread, lambda: question(datetime.now(UTC)))
+            answer: Future[Enrolled] = Future()
+            self._waiting.append((question, answer))
+            self._thread.submit(self._answer)
+            enrolled = await asyncio.wrap_future(answer)
         except (PKIError, TooOftenError, LeftError) as error:
             self._refused(asking, error)
             raise
@@ -145,6 +155,24 @@ class Enrollment:
         )
         return enrolled
 
+    def _answer(self) -> None:
+        """In the thread: take those that wait, and answer them once the inventory has what was issued to them all."""
+        batch: list[tuple[Question, Future[Enrolled]]] = []
+        while self._waiting and len(batch) < _TOGETHER:
+            batch.append(self._waiting.popleft())
+        outcomes: list[Enrolled | Exception] = []
+        try:
+            with self._authority.together() if len(batch) > 1 else nullcontext():
+                outcomes += [_outcome(question) for question, _ in batch]
+        except Exception as error:  # noqa: BLE001 - nothing was committed: each of them is told
+            outcomes = [error] * len(batch)
+        for (_, answer), outcome in zip(batch, outcomes, strict=True):
+            with suppress(InvalidStateError):  # the loop has ended meanwhile
+                if isinstance(outcome, Exception):
+                    answer.set_exception(outcome)
+                else:
+                    answer.set_result(outcome)
+
     def _check_rate(self, who: str) -> None:
         if not self._limiter.hit(self._rate, who):
             raise TooOftenError(f"asked more than {self._rate.amount} times in a minute: wait, then try again")
@@ -158,6 +186,13 @@ class Enrollment:
                 self._told.clear()
             self._told.add(asking.who)
         self._audit.enrollment_refused(str(error), asking.identity, asking.address)
+
+
+def _outcome(question: Question) -> Enrolled | Exception:
+    try:
+        return question(datetime.now(UTC))
+    except Exception as error:  # noqa: BLE001 - it is for whoever has asked, and for nobody else of the batch
+        return error
 
 
 def current_enrollment() -> Enrollment | None:

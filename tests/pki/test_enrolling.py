@@ -245,6 +245,28 @@ def test_many_at_once(lifecycle: Lifecycle, alice: x509.Certificate) -> None:
     assert set(serials) < known
 
 
+def test_several_together(lifecycle: Lifecycle, enrolling: Enrolling, alice: x509.Certificate) -> None:
+    """One that is refused changes nothing of the others, and no token is lost to it; all of them or none are there."""
+    made = lifecycle.invite(BOB, timedelta(minutes=10), now=NOW)
+    key = ec.generate_private_key(ec.SECP256R1())
+    with enrolling.together():
+        first = enrolling.renew(request_for(key=key), fingerprint(alice), now=LATER).row
+        with pytest.raises(CSRError, match="used before"):
+            enrolling.enroll(request_for(key=key), made.token, now=NOW)
+        second = enrolling.renew(request_for(), fingerprint(alice), now=LATER).row
+        third = enrolling.enroll(request_for(), made.token, now=NOW).row
+        with pytest.raises(TokenError, match="used already"):
+            enrolling.enroll(request_for(), made.token, now=NOW)
+    known = {entry.certificate.serial for entry in lifecycle.entries(now=LATER)}
+    assert {first.serial, second.serial, third.serial} < known
+    if lifecycle.database is None:
+        with pytest.raises(ZeroDivisionError), enrolling.together():
+            enrolling.renew(request_for(), fingerprint(alice), now=LATER)
+            raise ZeroDivisionError
+        assert {entry.certificate.serial for entry in lifecycle.entries(now=LATER)} == known
+    assert enrolling.renew(request_for(), fingerprint(alice), now=LATER).row.names == ALICE.names
+
+
 def test_nobody_signs_without_an_authority(lifecycle: Lifecycle, tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="init"):
         Enrolling(type(lifecycle)(State(tmp_path / "nowhere")))
