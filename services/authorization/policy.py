@@ -354,7 +354,8 @@ def _methods(table: _Table, wrong: Any) -> tuple[frozenset[str] | None, frozense
     if table.rpc is not None:
         if table.methods is not None or table.websocket:
             raise wrong("methods" if table.methods is not None else "websocket", "an rpc is a POST, and no WebSocket")
-        return frozenset({"POST"}), frozenset({"http"})
+        # Connect asks by GET for methods without side effects: what is denied is denied by every method.
+        return None if table.allow is None else frozenset({"POST"}), frozenset({"http"})
     if table.methods is None:
         return None, protocols
     for method in table.methods:

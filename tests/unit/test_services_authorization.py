@@ -191,6 +191,18 @@ allow = ["*"]
 """
 
 
+def test_an_rpc_that_is_denied_is_denied_by_every_method(tmp_path: Path) -> None:
+    """Connect asks by GET for methods without side effects; what is allowed is a POST."""
+    few = '[[rule]]\nrpc = "x.Y/Z"\nallow = ["email:*@example.com"]\n[[rule]]\nrpc = "x.Y/*"\ndeny = ["*"]\n'
+    (tmp_path / "policy.toml").write_text(few + '[[rule]]\npath = "/*"\nallow = ["*"]\n')
+    policy = Policy.load(tmp_path / "policy.toml")
+    assert policy.decide(ALICE, "POST", b"/x.Y/Z").allowed
+    assert not policy.decide(ALICE, "GET", b"/x.Y/Z").allowed
+    assert not policy.decide(OPS, "GET", b"/x.Y/Z").allowed
+    assert not policy.decide(OPS, "POST", b"/x.Y/W").allowed
+    assert policy.decide(OPS, "GET", b"/x").allowed
+
+
 @pytest.fixture(name="policy")
 def loaded(tmp_path: Path) -> Policy:
     """The policy above."""
