@@ -63,6 +63,10 @@ contracts:
 bench *args:
     @uv run -q --group bench python -m tests.bench {{ args }}
 
+# A flame graph of the server under load: `just profile h2`, `just profile h1 --bare`, `just profile connections`.
+profile *args:
+    @uv run -q --group bench python -m tests.bench.profile {{ args }}
+
 # Three minutes of load while trust changes: requests, revocations and their delay, memory and descriptors.
 soak *args:
     python -m tests.soak {{ args }}
@@ -83,7 +87,8 @@ sbom file="dist/handclasp.cdx.json":
 fmt:
     ruff check --fix . && ruff format .
 
-# Move the day on which all dependencies are taken, and write their hashes anew.
+# Move the day on which all dependencies are taken, and write their hashes anew. The lock has what runs and tests; the
+# group `bench` stays out of it: peers to be measured, and what draws.
 lock day:
     sed -i 's/^exclude-newer = .*/exclude-newer = "{{ day }}T00:00:00Z"/' pyproject.toml
     uv export --quiet --no-header --no-emit-project --no-emit-index-url --format requirements-txt -o requirements.lock

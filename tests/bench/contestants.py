@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 Protocol = Literal["h1", "h2"]
 
 
+IDLE = 3600
+"""Seconds that every server keeps a connection that has nothing to do: it waits for its turn, or is weighed."""
+
+CONNECTIONS = 20_000
+"""More than are ever made at once, where a server has such a limit."""
+
+
 @dataclass(frozen=True, slots=True)
 class Start:
     """What a server is told when it is started."""
@@ -26,6 +33,7 @@ class Start:
     credential: Path
     folder: Path
     """For files of its own."""
+    programs: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +81,7 @@ def _peer(module: str, *options: str, application: bool = True) -> Callable[[Sta
 
 
 def _go(start: Start) -> list[str]:
-    return [str(start.folder.parent / "gonet"), str(start.port), str(start.credential)]
+    return [str(start.programs / "gonet"), str(start.port), str(start.credential)]
 
 
 OURS = Contestant("handclasp", _ours(), BY_PEER)
@@ -86,7 +94,14 @@ GRANIAN = Contestant("granian", _peer("granian"), needs="granian")
 AIOHTTP = Contestant("aiohttp", _peer("aiohttp", application=False), BY_PEER, needs="aiohttp", protocols=("h1",))
 GO = Contestant("go net/http", _go, BY_PEER, needs="go")
 OPENSSL = Contestant("openssl loop", _peer("openssl_loop", application=False), protocols=("h1",))
-GRPC = Contestant("grpc.aio", _peer("grpc_aio", application=False), needs="grpc", protocols=("h2",), speaks_http1=False)
+GRPC = Contestant(
+    "grpc.aio",
+    _peer("grpc_aio", application=False),
+    BY_PEER,
+    needs="grpc",
+    protocols=("h2",),
+    speaks_http1=False,
+)
 
 _POLICY = ("--policy", "{folder}/policy.toml")
 _AUDIT = ("--audit-log", "{folder}/audit.jsonl")

@@ -1,4 +1,4 @@
-"""Throw-away credentials from our own authority: P-256, the same for both servers."""
+"""Throw-away credentials from our own authority: P-256, the same for all servers."""
 
 from __future__ import annotations
 
@@ -13,22 +13,42 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Two credential folders of one authority."""
+    """Credential folders of one authority."""
 
-    server: Path
-    client: Path
+    state: Path
 
     @classmethod
     def make(cls, state: Path) -> Credentials:
         """Issue them. Raises RuntimeError with the authority's own words where it refuses."""
-        _pki(state, "init")
-        _pki(state, "issue", "server", "localhost", "--dns", "localhost", "--ip", "127.0.0.1", "--key", "p256")
-        _pki(state, "issue", "client", "alice", "--email", "alice@example.com", "--key", "p256")
-        return cls(state / "credentials" / "localhost", state / "credentials" / "alice")
+        made = cls(state)
+        made._pki("init")
+        made._pki("issue", "server", "localhost", "--dns", "localhost", "--ip", "127.0.0.1", "--key", "p256")
+        made.another_client("alice")
+        return made
 
+    @property
+    def server(self) -> Path:
+        return self.state / "credentials" / "localhost"
 
-def _pki(state: Path, *words: str) -> None:
-    command = [sys.executable, "-m", "pki", "--state", str(state), *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    if done.returncode:
-        raise RuntimeError(f"handclasp-pki {words[0]}: {done.stderr.strip()}")
+    @property
+    def client(self) -> Path:
+        return self.state / "credentials" / "alice"
+
+    def another_client(self, name: str) -> Path:
+        """Issue one for somebody else; return its folder."""
+        self._pki("issue", "client", name, "--email", f"{name}@example.com", "--key", "p256")
+        return self.state / "credentials" / name
+
+    def rotate_server(self) -> None:
+        """A new key and certificate in the folder that the servers were given."""
+        self._pki("rotate", "localhost")
+
+    def revoke(self, name: str) -> None:
+        """Take back a client's certificate, and say so in the list beside the servers' credential."""
+        self._pki("revoke", "--name", name, "--yes")
+
+    def _pki(self, *words: str) -> None:
+        command = [sys.executable, "-m", "pki", "--state", str(self.state), *words]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        if done.returncode:
+            raise RuntimeError(f"handclasp-pki {words[0]}: {done.stderr.strip()}")

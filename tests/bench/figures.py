@@ -11,7 +11,7 @@ from tests.bench import contestants as who
 from tests.bench.contestants import OURS, STOCK, Contestant, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 QUART = "tests.bench.app:quart_app"
 BARE = "tests.bench.app:bare_app"
@@ -47,6 +47,8 @@ class Figure:
     """The part of what stock Hypercorn can answer that everybody is offered; 0: as much as each can."""
     shared: bool = False
     """The load runs on the server's cores."""
+    answers_within: float = 0.0
+    """Seconds in which each of the idle connections is to answer; 0: nothing is said."""
     rounds: int | None = None
     """Fewer than the others have, where one takes long."""
     seconds: float = 1.0
@@ -186,6 +188,7 @@ CALLS = (
         _BOTH,
         connections=2,
         ask=_STREAM,
+        rounds=3,
     ),
 )
 
@@ -232,7 +235,7 @@ COSTS = (
 )
 
 
-def _memory(connections: int, rounds: int) -> Figure:
+def _memory(connections: int, rounds: int, answers_within: float = 0.0) -> Figure:
     return Figure(
         f"memory-{connections}",
         f"memory per idle HTTP/2 connection, of {connections:,}",
@@ -240,15 +243,19 @@ def _memory(connections: int, rounds: int) -> Figure:
         "idle",
         "h2",
         QUART,
-        (OURS, STOCK, who.STOCK_UVLOOP, who.UVICORN_ZTTP, who.GRANIAN, who.GO),
+        (OURS, STOCK, who.UVICORN_ZTTP, who.GRANIAN, who.GO),
         connections=connections,
         value="memory",
         targets={STOCK.name: 0.25, who.GO.name: 1.5},
+        answers_within=answers_within,
         rounds=rounds,
     )
 
 
-WHOLE = (*REQUESTS, *LATENCY, *BODIES, *CALLS, *COSTS, *START, _memory(1_000, 2), _memory(10_000, 1))
+_ALL = (*REQUESTS[:2], *LATENCY, *COSTS, *START, *REQUESTS[2:], *BODIES, *CALLS)
+"""Those of one application one after the other: they share their servers."""
+
+WHOLE = (*_ALL, _memory(1_000, 2), _memory(10_000, 1, 0.05))
 _ALONE = (OURS, *_STOCK)
 """The two who need nothing beyond what the project itself needs, but the load."""
 
@@ -256,4 +263,19 @@ AGAINST_STOCK = tuple(
     replace(one, contestants=tuple(them for them in one.contestants if them in _ALONE))
     for one in (*REQUESTS, _memory(400, 1))
 )
-QUICK = (*REQUESTS, *LATENCY, *BODIES, *CALLS, *COSTS, *START, _memory(400, 1))
+
+
+def narrowed(one: Figure, names: Collection[str]) -> Figure:
+    """Beside these alone."""
+    left = tuple(them for them in one.contestants if them.name in names or them in (OURS, one.base))
+    return replace(one, contestants=left)
+
+
+def _quickly(one: Figure) -> Figure:
+    """Fewer servers, and a single round where each one starts them anew."""
+    left = (who.WITH_NOTHING, who.WITH_ALL) if one.key == "costs" else one.contestants
+    servers = tuple(them for them in left if them is not who.STOCK_UVLOOP)
+    return replace(one, contestants=servers, rounds=1 if one.kind in ("start", "idle") else one.rounds)
+
+
+QUICK = tuple(_quickly(one) for one in (*_ALL, _memory(400, 1)) if one.key != "upload-h1")

@@ -88,9 +88,7 @@ def build(folder: Path) -> None:
 class LoadProcess:
     """A context manager: the process does not outlive it. It inherits this process's core."""
 
-    def __init__(self, title: str, program: Path, options: Mapping[str, Any]) -> None:
-        """`title` says in an error which load it was."""
-        self._title = title
+    def __init__(self, program: Path, options: Mapping[str, Any]) -> None:
         words = [f"-{name}={value}" for name, value in options.items()]
         self._process = subprocess.Popen(
             [str(program), *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -118,6 +116,10 @@ class LoadProcess:
         self._go_on()
         self._expect(word, seconds)
 
+    def begin(self) -> None:
+        """Have the load begin a window that nobody waits for."""
+        self._go_on()
+
     def measure(self, seconds: float = 0.0) -> Outcome:
         """Have the load go on to what it finds, within about `seconds`. Raises VoidError where an answer failed."""
         self._go_on()
@@ -130,27 +132,27 @@ class LoadProcess:
                 stdin.write("\n")
                 stdin.flush()
             except BrokenPipeError:
-                raise VoidError(f"{self._title}: the load has ended") from None
+                raise VoidError("the load has ended") from None
 
     def _expect(self, word: str, seconds: float = 0.0) -> None:
         line = self._line(seconds + _GRACE)
         if line != word:
             self._judge(line)
-            raise VoidError(f"{self._title}: the load says {line[:80]!r}")
+            raise VoidError(f"the load says {line[:80]!r}")
 
     def _judge(self, line: str) -> Outcome:
         try:
             outcome = Outcome.parse(line)
         except (ValueError, TypeError):
-            raise VoidError(f"{self._title}: the load ended without a word") from None
+            raise VoidError("the load ended without a word") from None
         if outcome.failed:
-            raise VoidError(f"{self._title}: {outcome.reason}")
+            raise VoidError(outcome.reason)
         if not outcome.done:
-            raise VoidError(f"{self._title}: nothing was answered")
+            raise VoidError("nothing was answered")
         return outcome
 
     def _line(self, seconds: float) -> str:
         out = self._process.stdout
         if out is None or not select.select([out], [], [], seconds)[0]:
-            raise VoidError(f"{self._title}: the load says nothing for {seconds:g} s")
+            raise VoidError(f"the load says nothing for {seconds:g} s")
         return out.readline().strip()

@@ -8,6 +8,7 @@ import signal
 import sys
 import tempfile
 from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,15 +16,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from tests.bench import loads, machine, report
+from tests.bench.abilities import ask_all
 from tests.bench.contestants import OURS
 from tests.bench.credentials import Credentials
 from tests.bench.rounds import Rounds
 from tests.bench.servers import Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
+    from tests.bench.abilities import Abilities
     from tests.bench.comparison import Comparison
     from tests.bench.rounds import Plan
 
@@ -41,35 +44,54 @@ def positive(kind: type[int] | type[float]) -> Callable[[str], float]:
     return number
 
 
-def run(plan: Plan, *, as_json: bool, keep: Callable[[Mapping[str, Any]], None] | None = None) -> int:
-    """Measure and print, as a table or as JSON; return the exit code. `keep` is given what was found."""
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What one run has found."""
+
+    plan: Plan
+    facts: Mapping[str, str]
+    comparisons: Sequence[Comparison]
+    able: Mapping[str, Abilities]
+
+    @property
+    def notes(self) -> list[str]:
+        return report.notes_on(self.comparisons, self.plan, machine.Cores.choose().caveat)
+
+    def document(self) -> dict[str, Any]:
+        """All of it, for programs."""
+        able = {name: asdict(one) for name, one in self.able.items()}
+        return {**report.as_document(self.facts, self.plan, self.comparisons, self.notes), "abilities": able}
+
+    def void(self) -> list[str]:
+        """Which of our own figures say nothing, and why."""
+        return [f"{one.figure.title}: {one.void[OURS.name]}" for one in self.comparisons if OURS.name in one.void]
+
+
+def run(plan: Plan, *, as_json: bool, abilities: bool = False, keep: Callable[[Found], None] | None = None) -> int:
+    """Measure and print, as tables or as JSON; return the exit code. `keep` is given what was found."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the servers end with us
-    facts = machine.describe(machine.Cores.choose())
     try:
-        comparisons = measure(plan)
+        found = measure(plan, abilities)
     except (loads.NoLoadError, RuntimeError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted: no figures", file=sys.stderr)
         return 130
-    notes = report.notes_on(comparisons, plan, machine.Cores.choose().caveat)
-    document = report.as_document(facts, plan, comparisons, notes)
     if keep is not None:
-        keep(document)
+        keep(found)
     if as_json:
-        print(json.dumps(document, indent=2))
+        print(json.dumps(found.document(), indent=2))
     else:
         console = Console()
-        report.show(console if console.is_terminal else Console(width=140), facts, comparisons, notes)
-    void = [f"{one.figure.title}: {one.void[OURS.name]}" for one in comparisons if OURS.name in one.void]
-    for words in void:
+        report.show(console if console.is_terminal else Console(width=140), found.facts, found.comparisons, found.notes)
+    for words in found.void():
         print(f"void: {words}", file=sys.stderr)
-    return 1 if void else 0
+    return 1 if found.void() else 0
 
 
-def measure(plan: Plan) -> list[Comparison]:
-    """Run it.
+def measure(plan: Plan, abilities: bool) -> Found:
+    """Run it, and ask what everybody can do where `abilities` says so.
 
     Raises:
         NoLoadError: the load cannot be built.
@@ -78,9 +100,11 @@ def measure(plan: Plan) -> list[Comparison]:
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     errors = Console(stderr=True)
     machine.raise_open_files()
+    cores = machine.Cores.choose()
+    facts = machine.describe(cores)
     with (
         tempfile.TemporaryDirectory(prefix="handclasp-bench-") as name,
-        machine.pinned(machine.Cores.choose().load),
+        machine.pinned(cores.load),
         # Twice a second: the bar is drawn on the load's core.
         Progress(*columns, console=errors, refresh_per_second=2, disable=not errors.is_terminal, transient=True) as bar,
     ):
@@ -91,5 +115,12 @@ def measure(plan: Plan) -> list[Comparison]:
             bar.update(task, advance=done, description=text or None)
 
         loads.build(folder)
-        credentials = Credentials.make(folder / "state")
-        return Rounds(plan, Stage(credentials, folder), folder / "load", step).run()
+        comparisons = Rounds(plan, _stage(folder, "rounds"), folder / "load", step).run()
+        able = ask_all(_stage(folder, "abilities"), step) if abilities else {}
+        return Found(plan, facts, comparisons, able)
+
+
+def _stage(folder: Path, name: str) -> Stage:
+    own = folder / name
+    own.mkdir()
+    return Stage(Credentials.make(own / "state"), own, programs=folder)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from tests.bench.comparison import Comparison, Spread
     from tests.bench.contestants import Contestant
+    from tests.bench.figures import Figure
     from tests.bench.rounds import Plan
 
 LOAD_LIMIT = 0.85
@@ -82,14 +83,23 @@ def target_words(comparison: Comparison, other: Contestant, ratio: float) -> str
     met = comparison.figure.meets(other, ratio)
     if met is None:
         return ""
-    sign = "<=" if comparison.figure.smaller_is_better else ">="
-    return f"{sign} {comparison.figure.targets[other.name]:g} {'met' if met else 'missed'}"
+    return f"{target_sign(comparison.figure)} {comparison.figure.targets[other.name]:g} {'met' if met else 'missed'}"
+
+
+def target_sign(figure: Figure) -> str:
+    """At most, or at least."""
+    return "<=" if figure.smaller_is_better else ">="
+
+
+def digits(spread: Spread) -> int:
+    """Decimal places that say something."""
+    return 0 if spread.median >= 100 else 1 if spread.median >= 10 else 2
 
 
 def words(spread: Spread) -> str:
-    """A median and how far the rounds lie apart, with as many digits as say something."""
-    digits = 0 if spread.median >= 100 else 1 if spread.median >= 10 else 2
-    return f"{spread.median:,.{digits}f} ({spread.low:,.{digits}f} - {spread.high:,.{digits}f})"
+    """A median and how far the rounds lie apart."""
+    places = digits(spread)
+    return f"{spread.median:,.{places}f} ({spread.low:,.{places}f} - {spread.high:,.{places}f})"
 
 
 def _ratios(comparisons: Sequence[Comparison]) -> Table:
@@ -124,13 +134,18 @@ def _medians(comparisons: Sequence[Comparison]) -> Table:
         title = f"{comparison.figure.title}, {comparison.figure.unit}"
         for one in comparison.figure.contestants:
             if comparison.has(one):
-                times = [f"{comparison.latency(one, which) * 1000:.2f}" for which in ("p50", "p99")]
-                shares = [f"{comparison.server_share(one):.0%}", f"{comparison.load_share(one):.0%}"]
-                table.add_row(title, one.name, words(comparison.spread(one)), *times, *shares)
+                table.add_row(title, one.name, words(comparison.spread(one)), *_beside(comparison, one))
             else:
                 table.add_row(title, one.name, "void", "", "", "", "")
             title = ""
     return table
+
+
+def _beside(comparison: Comparison, one: Contestant) -> Sequence[str]:
+    if comparison.figure.kind == "start":
+        return "", "", "", ""
+    times = [f"{comparison.latency(one, which) * 1000:.2f}" for which in ("p50", "p99")]
+    return *times, f"{comparison.server_share(one):.0%}", f"{comparison.load_share(one):.0%}"
 
 
 def _document(comparison: Comparison) -> dict[str, Any]:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import groupby
 from statistics import median
 from typing import TYPE_CHECKING
 
 from tests.bench.comparison import Comparison, Sample
 from tests.bench.contestants import STOCK, Contestant
 from tests.bench.loads import LoadProcess, Outcome, VoidError
-from tests.bench.machine import Cores, pinned
+from tests.bench.machine import pinned
+from tests.bench.running import Running, cores_of, started
 from tests.bench.servers import Server, ServerFailedError, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from tests.bench.figures import Figure
@@ -56,10 +57,14 @@ class Rounds:
         self._step = step
 
     def run(self) -> list[Comparison]:
-        """Run all rounds of all figures."""
-        return [self._one(figure) for figure in self._plan.figures]
+        """Run all rounds of all figures. Servers are shared by the figures of one application, and end with them."""
+        found = []
+        for _, figures in groupby(self._plan.figures, key=lambda figure: figure.application):
+            with Running(self._stage, self._step) as servers:
+                found += [self._one(figure, servers) for figure in figures]
+        return found
 
-    def _one(self, figure: Figure) -> Comparison:
+    def _one(self, figure: Figure, servers: Running) -> Comparison:
         comparison = Comparison(figure)
         for contestant in figure.contestants:
             missing = contestant.missing()
@@ -68,28 +73,25 @@ class Rounds:
         if figure.kind in ("idle", "start"):
             self._anew(comparison)
         else:
-            self._steady(comparison)
+            self._steady(comparison, servers)
         return comparison
 
-    def _steady(self, comparison: Comparison) -> None:
+    def _steady(self, comparison: Comparison, servers: Running) -> None:
         """All servers and loads run from the first round to the last; those whose turn it is not sleep."""
         figure = comparison.figure
         with ExitStack() as stack:
-            servers: dict[str, Server] = {}
-            for contestant in self._left(comparison):
-                self._step(f"starting {contestant.name}", 0)
-                try:
-                    servers[contestant.name] = stack.enter_context(self._start(figure, contestant))
-                except ServerFailedError as error:
-                    comparison.fail(contestant, str(error))
-            if figure.load_of:
-                comparison.offered = figure.load_of * self._capacity(figure, servers[STOCK.name])
             loads: dict[str, LoadProcess] = {}
+            try:
+                if figure.load_of:
+                    comparison.offered = figure.load_of * self._capacity(figure, servers.of(figure, STOCK))
+            except (ServerFailedError, VoidError) as error:
+                for contestant in figure.contestants:
+                    comparison.fail(contestant, f"what to offer is not known: {error}")
             for contestant in self._left(comparison):
                 try:
-                    load = self._load(comparison, servers[contestant.name])
+                    load = self._load(comparison, servers.of(figure, contestant))
                     loads[contestant.name] = stack.enter_context(load)
-                except VoidError as error:
+                except (ServerFailedError, VoidError) as error:
                     comparison.fail(contestant, str(error))
             for contestant in self._turns(comparison):
                 try:
@@ -104,10 +106,9 @@ class Rounds:
         figure = comparison.figure
         for contestant in self._turns(comparison):
             try:
-                with self._start(figure, contestant) as server:
-                    sample = (
-                        Sample(server.started * 1000) if figure.kind == "start" else self._weigh(comparison, server)
-                    )
+                with started(self._stage, figure, contestant) as server:
+                    begun = Sample(server.started * 1000)
+                    sample = begun if figure.kind == "start" else self._weigh(comparison, server)
             except (VoidError, ServerFailedError) as error:
                 comparison.fail(contestant, str(error))
             else:
@@ -126,13 +127,6 @@ class Rounds:
                     yield contestant
                 self._step("", 1)
 
-    def _start(self, figure: Figure, contestant: Contestant) -> AbstractContextManager[Server]:
-        application = contestant.application or figure.application
-        return self._stage.running(contestant, application, self._cores(figure, contestant))
-
-    def _cores(self, figure: Figure, contestant: Contestant) -> Cores:
-        return Cores.shared(contestant.workers) if figure.shared else Cores.choose(contestant.workers)
-
     def _capacity(self, figure: Figure, server: Server) -> float:
         """Requests a second, as many as it can."""
         with self._load(Comparison(figure), server) as load:
@@ -143,10 +137,10 @@ class Rounds:
         with self._load(comparison, server) as load:
             load.step("warm")
             before = server.resident()
-            load.step("open", figure.connections / 100)
+            load.step("open", figure.connections / 50)
             time.sleep(_SETTLE)
             after = server.resident()
-            outcome = load.measure(figure.connections / 100)
+            outcome = load.measure(figure.connections / 50)
         return _sample(figure, outcome, (after - before) / figure.connections / 1024)
 
     def _load(self, comparison: Comparison, server: Server) -> LoadProcess:
@@ -165,8 +159,8 @@ class Rounds:
             "rate": comparison.offered,
             **figure.ask,
         }
-        with pinned(self._cores(figure, server.contestant).load):
-            return LoadProcess(f"{figure.title}, {server.contestant.name}", self._program, options)
+        with pinned(cores_of(figure, server.contestant).load):
+            return LoadProcess(self._program, options)
 
 
 def _sample(figure: Figure, outcome: Outcome, memory: float = 0.0) -> Sample:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 import ssl
 import subprocess
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from tests.bench import machine
-from tests.bench.contestants import POLICY, Contestant, Start
+from tests.bench.contestants import CONNECTIONS, IDLE, POLICY, Contestant, Start
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +28,14 @@ ROOT = Path(__file__).resolve().parents[2]
 _START = 30.0
 _STOP = 5.0
 _PAUSE = 0.002
+_PORTS = 10_000, 30_000
+
+# One caller holds ten thousand connections here, and some of them for long: others have no such limits.
+_OURS = {
+    "HANDCLASP_KEEP_ALIVE_TIMEOUT": str(IDLE),
+    "HANDCLASP_MAX_CONNECTIONS": str(CONNECTIONS),
+    "HANDCLASP_MAX_CONNECTIONS_PER_IDENTITY": str(CONNECTIONS),
+}
 
 
 class ServerFailedError(Exception):
@@ -51,9 +60,11 @@ class Server:
 class Stage:
     """Where servers are started: with these credentials, and files of theirs in this folder."""
 
-    def __init__(self, credentials: Credentials, folder: Path) -> None:
+    def __init__(self, credentials: Credentials, folder: Path, programs: Path) -> None:
+        """`programs` is where those in Go were built."""
         self.credentials = credentials
-        self.folder = folder
+        self._folder = folder
+        self._programs = programs
         self._probes = {name: _probe_context(credentials.client, name) for name in ("http/1.1", "h2")}
         self._count = 0
 
@@ -65,12 +76,13 @@ class Stage:
             ServerFailedError: it ended, or was not ready within 30 seconds.
         """
         self._count += 1
-        folder = self.folder / f"server-{self._count}"
+        folder = self._folder / f"server-{self._count}"
         folder.mkdir()
         (folder / "policy.toml").write_text(POLICY, encoding="utf-8")
         port = _free_port()
-        command = contestant.command(Start(application, port, self.credentials.server, folder))
+        command = contestant.command(Start(application, port, self.credentials.server, folder, self._programs))
         environment = {name: value for name, value in os.environ.items() if not name.startswith("HANDCLASP_")}
+        environment |= _OURS
         log = folder / "log"
         begun = time.perf_counter()
         with log.open("wb") as words, machine.pinned(cores.server):  # the child inherits it from its first instruction
@@ -117,9 +129,16 @@ def _probe_context(credential: Path, protocol: str) -> ssl.SSLContext:
 
 
 def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+    """Below those that the kernel gives to outgoing connections: nobody else takes it meanwhile by chance."""
+    while True:
+        port = random.randrange(*_PORTS)
+        with socket.socket() as free:
+            free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                free.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

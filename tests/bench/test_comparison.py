@@ -10,6 +10,7 @@ from tests.bench.comparison import Comparison, Sample, Spread
 from tests.bench.contestants import OURS, STOCK, WITH_ALL, WITH_NOTHING
 from tests.bench.figures import AGAINST_STOCK, COSTS, QUICK, REQUESTS, WHOLE
 from tests.bench.loads import Outcome
+from tests.bench.profile import own_shares
 from tests.bench.report import notes_on, target_words, words
 from tests.bench.rounds import Plan
 
@@ -89,6 +90,17 @@ def test_an_outcome_is_read_as_the_load_writes_it() -> None:
     assert (outcome.rate, outcome.rate_of_cpu, outcome.load_share) == (200, 200, 0.5)
     with pytest.raises(TypeError):
         Outcome.parse('{"done":1}')
+
+
+def test_a_profile_counts_the_innermost_function_of_the_main_thread() -> None:
+    """Threads that wait are no part of a request, and shares are of what is left."""
+    stacks = [
+        "thread (0x1): MainThread;run (a.py);send (b.py) 30",
+        "thread (0x1): MainThread;run (a.py) 10",
+        "thread (0x2): AnyIO worker thread;wait (c.py) 60",
+        "",
+    ]
+    assert own_shares(stacks) == [("send (b.py)", 0.75), ("run (a.py)", 0.25)]
 
 
 def test_figures_have_names_of_their_own_and_targets_of_those_who_take_part() -> None:

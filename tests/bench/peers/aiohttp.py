@@ -13,6 +13,7 @@ import uvloop
 from aiohttp import web
 
 from tests.bench import app
+from tests.bench.contestants import IDLE
 
 
 async def hello(request: web.Request) -> web.Response:
@@ -50,6 +51,7 @@ def main(port: int, credential: Path) -> None:
         port=port,
         ssl_context=context,
         access_log=None,
+        keepalive_timeout=IDLE,
         print=None,
         loop=uvloop.new_event_loop(),
     )

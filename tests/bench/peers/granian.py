@@ -1,4 +1,7 @@
-"""Granian: HTTP and TLS in Rust (hyper, rustls), the application in one Python worker under uvloop."""
+"""Granian: HTTP and TLS in Rust (hyper, rustls), the application in one Python worker under uvloop.
+
+Its backpressure, by default as much as the backlog, counts open connections too: here it is above all that are made.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from pathlib import Path
 from granian.constants import Interfaces, Loops
 from granian.log import LogLevels
 from granian.server import Server
+
+from tests.bench.contestants import CONNECTIONS
 
 
 def main(app: str, port: int, credential: Path) -> None:
@@ -20,6 +25,8 @@ def main(app: str, port: int, credential: Path) -> None:
         loop=Loops.uvloop,
         log_level=LogLevels.warning,
         websockets=False,
+        backlog=2048,
+        backpressure=CONNECTIONS,
         ssl_cert=credential / "tls.crt",
         ssl_key=credential / "tls.key",
         ssl_ca=credential / "ca.crt",

@@ -3,7 +3,7 @@
 asyncio is the worker that it takes where nobody says which, uvloop its fast one.
 
 Different from its defaults only where the comparison would else be void or unfair to it: no limit of requests a
-connection (at 1,000 it loses streams), Handclasp's keep-alive time (5 s would end the idle connections while they are
+connection (at 1,000 it loses streams), a long keep-alive time (5 s would end the idle connections while they are
 weighed), no Server header (ours sends none).
 """
 
@@ -15,6 +15,8 @@ from pathlib import Path
 
 from hypercorn.asyncio.run import asyncio_worker, uvloop_worker
 from hypercorn.config import Config
+
+from tests.bench.contestants import IDLE
 
 
 def config_for(app: str, port: int, credential: Path) -> Config:
@@ -29,7 +31,7 @@ def config_for(app: str, port: int, credential: Path) -> Config:
     config.alpn_protocols = ["h2", "http/1.1"]
     config.backlog = 2048
     config.keep_alive_max_requests = 2**31
-    config.keep_alive_timeout = 60
+    config.keep_alive_timeout = IDLE
     config.include_server_header = False
     config.accesslog = None
     config.loglevel = "WARNING"

@@ -1,7 +1,6 @@
 """uvicorn: httptools for HTTP/1.1, zttp for HTTP/2, which it has no other way for; uvloop, `ssl`, no access log.
 
-Its keep-alive time is Handclasp's (5 s would end idle connections while they are weighed), and it sends no Server
-header.
+Its keep-alive time is long (5 s would end idle connections while they are weighed), and it sends no Server header.
 """
 
 from __future__ import annotations
@@ -11,6 +10,8 @@ import sys
 from pathlib import Path
 
 import uvicorn
+
+from tests.bench.contestants import IDLE
 
 
 def main(app: str, port: int, credential: Path, protocol: str) -> None:
@@ -23,7 +24,7 @@ def main(app: str, port: int, credential: Path, protocol: str) -> None:
         log_level="warning",
         access_log=False,
         server_header=False,
-        timeout_keep_alive=60,
+        timeout_keep_alive=IDLE,
         ssl_certfile=credential / "tls.crt",
         ssl_keyfile=str(credential / "tls.key"),
         ssl_ca_certs=str(credential / "ca.crt"),
