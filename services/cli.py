@@ -36,7 +36,8 @@ _HELP = """Serve an ASGI application over mutual TLS.
   handclasp-serve --admin-bind 127.0.0.1:9443      /livez, /readyz and /metrics, without a certificate
   handclasp-serve --bind fd://                     on the sockets that systemd passes
 
-Every option is also an environment variable (HANDCLASP_TLS_POLICY) and a key of handclasp.toml (tls_policy).
+Every option is also an environment variable (HANDCLASP_TLS_POLICY) and a key of handclasp.toml (tls_policy). Limits
+(HANDCLASP_MAX_BODY, max_body) are set by these two alone: docs/operations.md has them all.
 """
 
 
