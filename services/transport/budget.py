@@ -32,9 +32,9 @@ class Budget:
         """Give one back."""
         self._left = min(self._burst, self._left + 1)
 
-    def is_whole(self, now: float) -> bool:
-        """Whether it is as it was in the beginning: what was spent has come back."""
-        return self._left + (now - self._since) * self._rate >= self._burst
+    def share(self, now: float) -> float:
+        """What is left of it, at most 1: then all that was spent has come back."""
+        return min(1.0, (self._left + (now - self._since) * self._rate) / self._burst)
 
 
 class Allowance(NamedTuple):
@@ -46,25 +46,26 @@ class Allowance(NamedTuple):
     """PING, SETTINGS, PRIORITY, empty DATA, unknown frames; each request and each frame of a response earns one."""
 
 
-class Allowances:
-    """A whole allowance for everybody, but for who has used one up and comes back on another connection.
+_WORTH_A_NOTE = 0.9
+"""Of an allowance, what is left at a connection's end from which on nobody is remembered for it."""
 
-    A flood whose connection ends would else begin anew with a whole one, as often as it can shake hands. Who it is, is
-    the identity and the host: a fault in one replica of a service is not the others'.
+
+class Allowances:
+    """A whole allowance for everybody, but for who has used one and comes back on another connection.
+
+    A flood that hangs up, or is hung up on, would else begin anew as often as it can shake hands. Who it is, is the
+    identity and the host: a fault in one replica of a service is not the others'.
     """
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._used_up: dict[Caller, Allowance] = {}
+        self._used: dict[Caller, Allowance] = {}
 
     def of(self, peer: Peer, now: float) -> Allowance:
-        """The allowance of a new connection: what its caller has left, who has used one up, till that is whole."""
-        caller = _caller(peer)
-        known = self._used_up.get(caller)
-        if known is not None:
-            if not all(budget.is_whole(now) for budget in known):
-                return known
-            del self._used_up[caller]
+        """The allowance of a new connection: the one that its caller has used, until that is whole again."""
+        known = self._used.get(_caller(peer))
+        if known is not None and _left(known, now) < 1:
+            return known
         limits = self._limits
         return Allowance(
             Budget(limits.max_resets, limits.resets_per_second),
@@ -72,11 +73,17 @@ class Allowances:
         )
 
     def remember(self, peer: Peer, allowance: Allowance, now: float) -> None:
-        """This caller has been told to calm down."""
-        for other, kept in list(self._used_up.items()):
-            if all(budget.is_whole(now) for budget in kept):
-                del self._used_up[other]
-        self._used_up[_caller(peer)] = allowance
+        """A connection has ended: keep what it has left, where that is little, and less than what is known."""
+        if (left := _left(allowance, now)) >= _WORTH_A_NOTE:
+            return
+        self._used = {caller: kept for caller, kept in self._used.items() if _left(kept, now) < 1}
+        known = self._used.get(_caller(peer))
+        if known is None or left < _left(known, now):
+            self._used[_caller(peer)] = allowance
+
+
+def _left(allowance: Allowance, now: float) -> float:
+    return min(budget.share(now) for budget in allowance)
 
 
 def _caller(peer: Peer) -> Caller:

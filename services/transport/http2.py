@@ -144,6 +144,8 @@ class HTTP2:
             self._end(ErrorCodes.NO_ERROR)
 
     def lost(self) -> None:
+        if not self._closed:
+            self.listener.allowances.remember(self.connection.peer, self._allowance, self.loop.time())
         self._closed = True
         streams = list(self._streams.values())
         self._streams.clear()
@@ -250,7 +252,6 @@ class HTTP2:
             self.calm_down(f"too many frames of no use: {type(event).__name__}")
 
     def calm_down(self, reason: str) -> None:
-        self.listener.allowances.remember(self.connection.peer, self._allowance, self.loop.time())
         self.connection.limit_broken(reason)
         self._end(ErrorCodes.ENHANCE_YOUR_CALM)
 
