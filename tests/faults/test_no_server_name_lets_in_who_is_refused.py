@@ -25,8 +25,8 @@ def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trusting]:
         yield made
 
 
-def answered(there: Trusting, folder: Path | None, name: str | None) -> bool:
-    """Whether a request is answered to who presents this folder and asks for this name."""
+def answered(there: Trusting, folder: Path | None, name: str | None) -> str:
+    """The first line that who presents this folder is answered, asking for this name; or the alert that refuses it."""
     trust = there.credential / "ca.crt"
     context = client_context(folder, trust=trust, alpn=("http/1.1",))
     context.check_hostname = False
@@ -34,9 +34,9 @@ def answered(there: Trusting, folder: Path | None, name: str | None) -> bool:
         try:
             with context.wrap_socket(plain, server_hostname=name) as tls:
                 tls.sendall(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n")
-                return tls.recv(65_536).startswith(b"HTTP/1.1 200")
-        except (ssl.SSLError, ConnectionError):
-            return False
+                return tls.recv(65_536).partition(b"\r")[0].decode()
+        except ssl.SSLError as error:
+            return (error.reason or str(error)).lower()
 
 
 @pytest.mark.parametrize("name", ["localhost", "other.example.com", None])
@@ -47,7 +47,7 @@ def test_whatever_name_is_asked_for(there: Trusting, name: str | None) -> None:
     after = there.server.log_end()
     there.revoke(revoked)
     there.taken_up(after)
-    assert answered(there, good.folder, name)
-    assert not answered(there, revoked.folder, name)
-    assert not answered(there, stranger.folder, name)
-    assert not answered(there, None, name)
+    assert answered(there, good.folder, name).startswith("HTTP/1.1 200")
+    assert "certificate_revoked" in answered(there, revoked.folder, name)
+    assert "unknown_ca" in answered(there, stranger.folder, name)
+    assert "certificate_required" in answered(there, None, name)

@@ -8,6 +8,7 @@ import socket
 import ssl
 import time
 import warnings
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -99,7 +100,11 @@ def told(port: int, context: ssl.SSLContext, request: bytes = b"GET / HTTP/1.1\r
             return "closed"
         except ssl.SSLError as error:
             words = error.reason or str(error).partition(" (")[0]  # Python has no name for no_application_protocol
-            return words.lower().replace(" ", "_").rpartition("alert_")[2]
+            with suppress(ConnectionResetError):
+                while sock.recv(65_536):
+                    pass
+                return words.lower().replace(" ", "_").rpartition("alert_")[2]
+            return f"{words}, and a reset, which overtakes it on a longer way"
 
 
 def refused(server: Server, after: int) -> str:
