@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from pki.credential import Credential
 
 CONNECT_TIMEOUT = 5.0
-"""Seconds until there must be a connection."""
+"""Seconds until there must be a connection; or as long as an answer has, where that is shorter, or was made longer."""
 TIMEOUT = 30.0
 """Seconds that the server may be silent while an answer is awaited."""
 
@@ -72,7 +72,9 @@ class _Session:
             "http2": self.version is HTTPVersion.HTTP2,
             "trust_env": False,  # no proxy, no SSL_CERT_FILE, no .netrc
             "follow_redirects": False,  # our certificate is for this server
-            "timeout": httpx.Timeout(self._timeout, connect=min(self._timeout, CONNECT_TIMEOUT)),
+            "timeout": httpx.Timeout(
+                self._timeout, connect=self._timeout if self._timeout > TIMEOUT else min(self._timeout, CONNECT_TIMEOUT)
+            ),
         }
 
     def _translated(self, pool: Pool[Any]) -> AbstractContextManager[None]:
