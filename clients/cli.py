@@ -155,11 +155,12 @@ def _command(program: str, client: type[SyncSession]) -> typer.Typer:
         daemon: DaemonOption = False,
         url: UrlOption = None,
         credential: CredentialOption = None,
+        as_json: JsonOption = None,
         timeout: TimeoutOption = None,
     ) -> None:
-        options = context.obj.with_later(url, credential, None, None, timeout)
+        options = context.obj.with_later(url, credential, as_json, None, timeout)
         with _session(client, options) as session:
-            enrolling_cli.renew(program, session, daemon=daemon)
+            enrolling_cli.renew(program, session, daemon=daemon, as_json=bool(options.json))
 
     @app.command(
         help=_with_examples(
@@ -175,13 +176,16 @@ def _command(program: str, client: type[SyncSession]) -> typer.Typer:
         token: TokenOption = None,
         token_file: TokenFileOption = None,
         url: UrlOption = None,
+        as_json: JsonOption = None,
         timeout: TimeoutOption = None,
     ) -> None:
-        options = context.obj.with_later(url, None, None, None, timeout)
+        options = context.obj.with_later(url, None, as_json, None, timeout)
         said = enrolling_cli.token_of(token, token_file)
         patience = options.timeout or TIMEOUT
         folder = enrolling_cli.folder_of(out, options.credential)
-        enrolling_cli.enroll(client.version, _url(options), said, fingerprint, folder, timeout=patience)
+        enrolling_cli.enroll(
+            client.version, _url(options), said, fingerprint, folder, timeout=patience, as_json=bool(options.json)
+        )
 
     @app.command(
         help=_with_examples(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
@@ -42,19 +43,23 @@ SocketOption = Annotated[
 DaemonOption = Annotated[bool, typer.Option("--daemon", help="Renew it in time until stopped.")]
 
 
-def renew(program: str, session: SyncSession, *, daemon: bool) -> None:
+def renew(program: str, session: SyncSession, *, daemon: bool, as_json: bool) -> None:
     """Renew the session's credential now, or whenever it falls due until SIGTERM or SIGINT."""
+    if daemon and as_json:
+        raise InvalidRequest("--json is for an answer that ends: leave --daemon or --json out")
     if daemon:
         _watch(program, session)
         return
     session.renew()
-    _say("renewed", session.folder)
+    _say("renewed", session.folder, as_json=as_json)
 
 
-def enroll(version: HTTPVersion, url: str, token: str, fingerprint: str, folder: Path, *, timeout: float) -> None:
+def enroll(
+    version: HTTPVersion, url: str, token: str, fingerprint: str, folder: Path, *, timeout: float, as_json: bool
+) -> None:
     """Make a first credential in a folder."""
     enroll_at(url, token, fingerprint, folder, version, timeout=timeout)
-    _say("enrolled", folder)
+    _say("enrolled", folder, as_json=as_json)
 
 
 def folder_of(out: str | None, credential: str | None) -> Path:
@@ -127,8 +132,13 @@ class _Complaints(logging.Handler):
             shell.complain(self._program, record.levelname.lower(), text)
 
 
-def _say(what: str, folder: Path) -> None:
+def _say(what: str, folder: Path, *, as_json: bool) -> None:
     leaf: Any = Credential.load(folder).leaf
+    if as_json:
+        facts = {"subject": leaf.subject.rfc4514_string(), "serial": f"{leaf.serial_number:x}"}
+        end = leaf.not_valid_after_utc.strftime("%Y-%m-%dT%H:%M:%SZ")
+        typer.echo(json.dumps({"action": what, "folder": str(folder), **facts, "not_after": end}))
+        return
     typer.echo(
         shell.visible(
             f"{what} {folder}: {leaf.subject.rfc4514_string()}, serial {leaf.serial_number:x}, "

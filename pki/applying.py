@@ -57,9 +57,12 @@ def apply(
         prune = any(step.kind == "revoke" for step in shown.steps)
         fresh = plan_for(here, lifecycle, description, now=now, prune=prune)
         steps = [step for step in fresh.steps if step in shown.steps]
+        revoking = [step for step in steps if step.kind == "revoke"]
+        if revoking:
+            revocation.signers(here)  # nothing is begun that could not be published for want of a key
         outcomes, refused = _issue(lifecycle, here, [step for step in steps if step.kind != "revoke"], now, on_each)
-        rows = [row for step in steps if step.kind == "revoke" for row in step.rows]
-        revoked = revocation.revoke(here, rows, Reason.CESSATION_OF_OPERATION, now) if rows else []
+        why = Reason.CESSATION_OF_OPERATION
+        revoked = [row for step in revoking for row in revocation.revoke(here, step.rows, why, now, step.name)]
         published = revocation.publish(here, now) if revoked or fresh.lists else None
     return Applied(tuple(outcomes), tuple(revoked), published, tuple(refused))
 

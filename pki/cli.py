@@ -16,7 +16,7 @@ from pki.authority_files import ROOT_KEY
 from pki.commands.init_toml import FromOption, TomlOption, write_starter
 from pki.commands.intermediate import IntermediateOption, RootPassphraseOption, root_passphrase
 from pki.errors import PKIError, UsageError
-from pki.facts import Facts, read_certificates
+from pki.facts import Facts, common_name, read_certificates
 from pki.keys import KeyType
 from pki.names import Names
 from pki.options import (
@@ -41,6 +41,7 @@ from pki.presentation import (
     say_json,
     say_note,
     show_facts,
+    timestamp,
 )
 from pki.self_signed import write_self_signed
 
@@ -110,6 +111,7 @@ def init(
     root_passphrase_file: RootPassphraseOption = None,
     described: FromOption = None,
     toml: TomlOption = False,
+    as_json: JsonOption = False,
     state: StateOption = None,
     passphrase_file: PassphraseOption = None,
     database: DatabaseOption = None,
@@ -141,7 +143,8 @@ def init(
         key, days = key or file.authority.key, file.authority.days if days is None else days
         intermediate = intermediate or file.authority.intermediate
     lifecycle, name = shared.lifecycle(), "Handclasp CA" if name is None else name
-    passphrase = root_passphrase(root_passphrase_file) if intermediate else None
+    tell = say_note if as_json else say
+    passphrase = root_passphrase(root_passphrase_file, tell=tell) if intermediate else None
     authority, action = lifecycle.init(
         name,
         key=key or KeyType.P256,
@@ -152,6 +155,17 @@ def init(
     )
     certificate = authority.certificate
     made = "made" if action == "issued" else "kept"
+    if as_json:
+        end = timestamp(certificate.not_valid_after_utc)
+        say_json(
+            {
+                "action": made,
+                "name": common_name(certificate),
+                "not_after": end,
+                "folder": str(lifecycle.state.authority),
+            }
+        )
+        return
     say(f"{made} the authority in {lifecycle.state.authority}, valid until {certificate.not_valid_after_utc:%Y-%m-%d}")
     if intermediate and action == "issued":
         root = lifecycle.state.authority / ROOT_KEY
@@ -168,6 +182,7 @@ def self_signed(
     key: Annotated[KeyType, typer.Option("--key", help="Key type; ml-dsa-* experimental.")] = KeyType.P521,
     days: Annotated[int, typer.Option("--days", metavar="N", help="Life in days.")] = 30,
     out: Annotated[str, typer.Option("--out", metavar="FOLDER", help="Where to write the two files.")] = ".",
+    as_json: JsonOption = False,
 ) -> None:
     """One certificate that is authority, server and client at once: cert.pem and key.pem. Needs no init.
 
@@ -184,6 +199,10 @@ def self_signed(
     folder = path_of(out, "--out")
     made = write_self_signed(folder, names, key, now=current_time(), lifetime=lifetime_of(days))
     end = f"{made.leaf.not_valid_after_utc:%Y-%m-%d}"
+    if as_json:
+        files = {"certificate": str(folder / "cert.pem"), "key": str(folder / "key.pem")}
+        say_json(files | {"names": names.described(), "not_after": timestamp(made.leaf.not_valid_after_utc)})
+        return
     say(f"made {folder / 'cert.pem'} and {folder / 'key.pem'} for {names.described()}, valid until {end}")
 
 

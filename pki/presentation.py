@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from pki.facts import Facts
+    from pki.inventory.rows import CertificateRow
     from pki.issuing import Outcome
     from pki.listing import Entry
 
@@ -63,6 +64,30 @@ def say_outcome(outcome: Outcome) -> None:
     say(f"{outcome.action} {who}, valid until {end}, in {outcome.folder}")
     if outcome.clamped:
         say_note(f"{record.names.name} ends on {end} with its authority, not after {record.days} days")
+
+
+def outcome_json(outcome: Outcome) -> dict[str, Any]:
+    """What became of a name, for `--json`."""
+    record = outcome.record
+    return {
+        "action": outcome.action,
+        "name": record.names.name,
+        "profile": record.profile,
+        "serial": record.serial,
+        "not_after": timestamp(outcome.certificate.not_valid_after_utc),
+        "folder": str(outcome.folder),
+        "clamped": outcome.clamped,
+    }
+
+
+def row_json(row: CertificateRow) -> dict[str, Any]:
+    """A certificate that something was decided of, for `--json`."""
+    return {
+        "name": row.names.name,
+        "profile": row.profile,
+        "serial": row.serial,
+        "not_after": timestamp(row.not_after),
+    }
 
 
 def entry_json(entry: Entry) -> dict[str, Any]:

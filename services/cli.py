@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -89,6 +90,7 @@ def serve(
         tuple[str, str, str] | None,
         typer.Option(metavar="IDENTITY METHOD PATH", help="Say which rule decides, and end."),
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="That as JSON.")] = False,
     admin_bind: Annotated[
         str | None,
         typer.Option(
@@ -151,8 +153,10 @@ def serve(
         "max_requests": max_requests,
     }
     settings = Settings.read(**{name: value for name, value in spoken.items() if value is not None})
+    if as_json and explain_policy is None:
+        raise UsageError("--json goes with --explain-policy: logs are JSON with --json-logs")
     if explain_policy is not None:
-        raise typer.Exit(_explain(settings, *explain_policy))
+        raise typer.Exit(_explain(settings, *explain_policy, as_json=as_json))
     if ask is not None:
         yes, said = probe(settings, ask)
         typer.echo(said, err=not yes)
@@ -165,7 +169,7 @@ def serve(
     raise typer.Exit(run(settings, announce))
 
 
-def _explain(settings: Settings, who: str, method: str, path: str) -> int:
+def _explain(settings: Settings, who: str, method: str, path: str, *, as_json: bool) -> int:
     """Print what the policy says, and by which rule; the exit code is 1 where it says no."""
     if settings.policy is None:
         raise SettingsError("there is no policy to explain: name one with --policy FILE")
@@ -178,6 +182,11 @@ def _explain(settings: Settings, who: str, method: str, path: str) -> int:
     decision = policy.decide(
         identity_of(who), "GET" if websocket else method.upper(), path.encode(), "websocket" if websocket else "http"
     )
+    if as_json:
+        rule = decision.rule
+        found = None if rule is None else {"number": rule.number, "line": rule.line, "path": rule.written}
+        typer.echo(json.dumps({"allowed": decision.allowed, "reason": decision.reason, "rule": found}))
+        return 0 if decision.allowed else 1
     where = "" if decision.rule is None else f": {settings.policy}:{decision.rule.line}, {decision.rule.written}"
     asked = f"; {settings.authorizer} is asked next" if decision.allowed and settings.authorizer is not None else ""
     typer.echo(f"{'allowed' if decision.allowed else 'denied'}: {decision.reason}{where}{asked}")

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import secrets
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pki.authority_files import check_passphrase, read_passphrase
 from pki.options import path_of
 from pki.presentation import say
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 IntermediateOption = Annotated[
     bool, typer.Option("--intermediate", help="A root, and the authority below it; the root's key goes offline.")
@@ -25,7 +28,7 @@ RootPassphraseOption = Annotated[
 ]
 
 
-def root_passphrase(file: str | None) -> bytes:
+def root_passphrase(file: str | None, *, tell: Callable[[str], None] = say) -> bytes:
     """The passphrase that was given; or a new one, which is shown here and nowhere else."""
     if file is not None:
         return read_passphrase(path_of(file, "--root-passphrase-file"))
@@ -33,5 +36,5 @@ def root_passphrase(file: str | None) -> bytes:
     if given is not None:
         return check_passphrase(given)
     made = secrets.token_urlsafe(24)
-    say(f"the root key's passphrase, shown this once: {made}")
+    tell(f"the root key's passphrase, shown this once: {made}")
     return made.encode()

@@ -20,7 +20,7 @@ from pki.options import (
     confirm,
     current_time,
 )
-from pki.presentation import entry_json, say, say_json, show_entries
+from pki.presentation import entry_json, say, say_json, show_entries, timestamp
 
 
 def list_certificates(
@@ -62,6 +62,7 @@ def prune(
         str, typer.Option("--expired-before", metavar="DATE|SPAN", help="2026-01-31, or 90d: so long ago.")
     ],
     yes: YesOption = False,
+    as_json: JsonOption = False,
     state: StateOption = None,
     passphrase_file: PassphraseOption = None,
     database: DatabaseOption = None,
@@ -77,15 +78,21 @@ def prune(
     before = _moment(expired_before, current_time())
     lifecycle = Shared.of(context, state, passphrase_file, database).lifecycle()
     count = lifecycle.prunable(expired_before=before)
+    if count:
+        confirm(f"Forget {_certificates(count)} that ended before {before:%Y-%m-%d}?", yes=yes)
+    if as_json:
+        forgotten = lifecycle.prune(expired_before=before) if count else 0
+        say_json({"forgotten": forgotten, "expired_before": timestamp(before)})
+        return
     if not count:
         say(f"nothing that ended before {before:%Y-%m-%d} is left to forget")
         return
-    confirm(f"Forget {_certificates(count)} that ended before {before:%Y-%m-%d}?", yes=yes)
     say(f"forgot {_certificates(lifecycle.prune(expired_before=before))} that ended before {before:%Y-%m-%d}")
 
 
 def upgrade(
     context: typer.Context,
+    as_json: JsonOption = False,
     state: StateOption = None,
     passphrase_file: PassphraseOption = None,
     database: DatabaseOption = None,
@@ -99,6 +106,9 @@ def upgrade(
     handclasp-pki upgrade --database postgresql+psycopg://pki@db.internal/handclasp
     """
     changed, imported = Shared.of(context, state, passphrase_file, database).lifecycle().upgrade()
+    if as_json:
+        say_json({"upgraded": changed, "names": imported.names, "certificates": imported.certificates})
+        return
     if imported.names or imported.certificates:
         say(f"took {imported.names} names and {_certificates(imported.certificates)} into the inventory")
     say("the inventory was upgraded" if changed else "the inventory is up to date")

@@ -20,6 +20,7 @@ from pki.options import (
     EmailOption,
     EnsureOption,
     IpOption,
+    JsonOption,
     KeyOption,
     NameArgument,
     OutOption,
@@ -31,7 +32,7 @@ from pki.options import (
     path_of,
 )
 from pki.people import load_people
-from pki.presentation import say, say_note, say_outcome
+from pki.presentation import outcome_json, say, say_json, say_note, say_outcome
 from pki.profiles import ClientProfile, PeerProfile, Profile, ServerProfile
 
 issue_app = shell.new_app()
@@ -56,6 +57,7 @@ class Asked:
     ensure: bool
     again: bool
     people: str | None
+    as_json: bool
 
     def answer(self, shared: Shared) -> None:
         """Issue it, or them. Raises UsageError for words that do not go together."""
@@ -67,9 +69,11 @@ class Asked:
         sans = {kind: values or () for kind, values in self.sans.items()}
         out = None if self.out is None else path_of(self.out, "--out")
         request = Request(self.profile, Names.parse(self.name, **sans), self.days, self.key, out)
-        say_outcome(
-            shared.lifecycle().issue(request, now=current_time(), ensure=self.ensure, again=self.again),
-        )
+        outcome = shared.lifecycle().issue(request, now=current_time(), ensure=self.ensure, again=self.again)
+        if self.as_json:
+            say_json(outcome_json(outcome))
+        else:
+            say_outcome(outcome)
 
     def _many(self, shared: Shared, people: str) -> None:
         if self.name is not None or any(self.sans.values()) or self.out or self.ensure or self.again:
@@ -81,6 +85,10 @@ class Asked:
         with progress("issuing", len(lines)) as advance:
             done = lifecycle.issue_many(lines, now=now, advance=advance)
         kept = f", kept {done.kept}" if done.kept else ""
+        if self.as_json:
+            counts = {"issued": done.issued, "kept": done.kept, "clamped": done.clamped, "lapsed": done.lapsed}
+            say_json({"profile": self.profile.label, "folder": str(lifecycle.state.folder / "credentials"), **counts})
+            return
         say(f"issued {done.issued} {self.profile.label} credentials{kept}, in {lifecycle.state.folder / 'credentials'}")
         if done.clamped:
             say_note(f"{done.clamped} of them end earlier than asked for, with their authority")
@@ -119,6 +127,7 @@ def issue_server(
     ensure: EnsureOption = False,
     again: AgainOption = False,
     people: FromOption = None,
+    as_json: JsonOption = False,
     state: StateOption = None,
     passphrase_file: PassphraseOption = None,
     database: DatabaseOption = None,
@@ -133,7 +142,9 @@ def issue_server(
     handclasp-pki issue server web --dns www.example.com --dns example.com --key p384
     """
     sans = {"dns_names": dns, "ip_addresses": ip}
-    asked = Asked(ServerProfile(), name, sans, days, key, out, ensure=ensure, again=again, people=people)
+    asked = Asked(
+        ServerProfile(), name, sans, days, key, out, ensure=ensure, again=again, people=people, as_json=as_json
+    )
     asked.answer(Shared.of(context, state, passphrase_file, database))
 
 
@@ -150,6 +161,7 @@ def issue_client(
     ensure: EnsureOption = False,
     again: AgainOption = False,
     people: FromOption = None,
+    as_json: JsonOption = False,
     state: StateOption = None,
     passphrase_file: PassphraseOption = None,
     database: DatabaseOption = None,
@@ -162,7 +174,9 @@ def issue_client(
     handclasp-pki issue client --from people.csv
     """
     sans = {"emails": email, "uris": uri, "dns_names": dns}
-    asked = Asked(ClientProfile(), name, sans, days, key, out, ensure=ensure, again=again, people=people)
+    asked = Asked(
+        ClientProfile(), name, sans, days, key, out, ensure=ensure, again=again, people=people, as_json=as_json
+    )
     asked.answer(Shared.of(context, state, passphrase_file, database))
 
 
@@ -180,6 +194,7 @@ def issue_peer(
     ensure: EnsureOption = False,
     again: AgainOption = False,
     people: FromOption = None,
+    as_json: JsonOption = False,
     state: StateOption = None,
     passphrase_file: PassphraseOption = None,
     database: DatabaseOption = None,
@@ -190,5 +205,5 @@ def issue_peer(
     handclasp-pki issue peer billing --dns billing.internal --uri spiffe://example.org/billing
     """
     sans = {"emails": email, "uris": uri, "dns_names": dns, "ip_addresses": ip}
-    asked = Asked(PeerProfile(), name, sans, days, key, out, ensure=ensure, again=again, people=people)
+    asked = Asked(PeerProfile(), name, sans, days, key, out, ensure, again, people, as_json)
     asked.answer(Shared.of(context, state, passphrase_file, database))

@@ -10,8 +10,8 @@ from pki.commands.daemon import until_stopped
 from pki.commands.progress import progress
 from pki.durations import parse_duration
 from pki.errors import PKIError, UsageError
-from pki.options import DatabaseOption, PassphraseOption, Shared, StateOption, current_time
-from pki.presentation import PROGRAM, say, say_outcome
+from pki.options import DatabaseOption, JsonOption, PassphraseOption, Shared, StateOption, current_time
+from pki.presentation import PROGRAM, outcome_json, say, say_json, say_outcome
 from pki.renewal import Refused
 from pki.shell import complain
 
@@ -28,6 +28,7 @@ def rotate(
     context: typer.Context,
     names: _NamesArgument = None,
     all_names: Annotated[bool, typer.Option("--all", help="Every name there is.")] = False,
+    as_json: JsonOption = False,
     state: StateOption = None,
     passphrase_file: PassphraseOption = None,
     database: DatabaseOption = None,
@@ -46,6 +47,9 @@ def rotate(
     count = len(names or lifecycle.names())
     with progress("rotating", count) as advance:
         outcomes = lifecycle.rotate(names or None, now=current_time(), on_each=lambda _: advance(1))
+    if as_json:
+        say_json([outcome_json(outcome) for outcome in outcomes])
+        return
     for outcome in outcomes:
         say_outcome(outcome)
     if not count:
@@ -59,6 +63,7 @@ def renew(
     daemon: Annotated[bool, typer.Option("--daemon", help="Renew what falls due until stopped.")] = False,
     every: Annotated[str, typer.Option("--every", metavar="SPAN", help="How often the daemon looks.")] = "1h",
     same_key: Annotated[bool, typer.Option("--same-key", help="Keep the private key.")] = False,
+    as_json: JsonOption = False,
     state: StateOption = None,
     passphrase_file: PassphraseOption = None,
     database: DatabaseOption = None,
@@ -76,16 +81,25 @@ def renew(
     if (bool(names), due, daemon).count(True) != 1:
         raise UsageError("say which to renew: one NAME or several, --due, or --daemon")
     shared = Shared.of(context, state, passphrase_file, database)
+    if daemon and as_json:
+        raise UsageError("--json is for an answer that ends: leave --daemon or --json out")
     if daemon:
         _watch(shared, parse_duration(every).total_seconds(), same_key=same_key)
     elif due:
-        renewals = shared.lifecycle().renew_due(now=current_time(), same_key=same_key, on_each=_say)
-        if not renewals.done and not renewals.refused:
+        tell = _complain if as_json else _say
+        renewals = shared.lifecycle().renew_due(now=current_time(), same_key=same_key, on_each=tell)
+        if as_json:
+            say_json([outcome_json(outcome) for outcome in renewals.done])
+        elif not renewals.done and not renewals.refused:
             say("nothing is due")
         if renewals.refused:
             raise typer.Exit(1)
     else:
-        shared.lifecycle().renew(names or [], now=current_time(), same_key=same_key, on_each=say_outcome)
+        done = shared.lifecycle().renew(
+            names or [], now=current_time(), same_key=same_key, on_each=_complain if as_json else say_outcome
+        )
+        if as_json:
+            say_json([outcome_json(outcome) for outcome in done])
 
 
 def _watch(shared: Shared, seconds: float, *, same_key: bool) -> None:
@@ -106,6 +120,11 @@ def _look(lifecycle: Lifecycle, stopped: threading.Event, *, same_key: bool) -> 
     except (PKIError, OSError) as error:
         # A database that restarts, a disk that is full: the next look may find it mended.
         complain(PROGRAM, "error", str(error))
+
+
+def _complain(outcome: Outcome | Refused) -> None:
+    if isinstance(outcome, Refused):
+        _say(outcome)
 
 
 def _say(outcome: Outcome | Refused) -> None:

@@ -22,7 +22,7 @@ from pki.options import (
     current_time,
     path_of,
 )
-from pki.presentation import PROGRAM, say, say_json, say_note, timestamp
+from pki.presentation import PROGRAM, row_json, say, say_json, say_note, timestamp
 from pki.shell import complain
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def revoke(
     ),
     every: Annotated[bool, typer.Option("--all", help="All live certificates of the name.")] = False,
     yes: YesOption = False,
+    as_json: JsonOption = False,
     state: StateOption = None,
     passphrase_file: PassphraseOption = None,
     database: DatabaseOption = None,
@@ -71,7 +72,9 @@ def revoke(
         )
     confirm(f"Revoke {'; '.join(map(_described, rows))}, for {reason}?", yes=yes)
     revoked, published = lifecycle.revoke(rows, reason, now=current_time(), name=name)
-    for row in revoked:
+    if as_json:
+        say_json([row_json(row) | {"reason": reason} for row in revoked])
+    for row in () if as_json else revoked:
         say(f"{'held' if reason is Reason.CERTIFICATE_HOLD else 'revoked'} {_described(row)}, for {reason}")
     _say_folders(published)
 
@@ -81,6 +84,7 @@ def unhold(
     serial: _SerialOption = None,
     name: _NameOption = None,
     file: _FileOption = None,
+    as_json: JsonOption = False,
     state: StateOption = None,
     passphrase_file: PassphraseOption = None,
     database: DatabaseOption = None,
@@ -92,7 +96,9 @@ def unhold(
     """
     lifecycle = Shared.of(context, state, passphrase_file, database).lifecycle()
     released, published = lifecycle.unhold(_meant(lifecycle, serial, name, file), now=current_time())
-    for row in released:
+    if as_json:
+        say_json([row_json(row) for row in released])
+    for row in () if as_json else released:
         say(f"released {_described(row)}")
     _say_folders(published)
 

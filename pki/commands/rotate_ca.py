@@ -29,7 +29,10 @@ from pki.presentation import say, say_json, say_note, show_table, timestamp
 from pki.rotation import Step
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pki.distribution import Distribution
+    from pki.inventory.rows import AuthorityRow
     from pki.lifecycle import Lifecycle
     from pki.succession import Situation
 
@@ -78,6 +81,7 @@ def stage(
     days: DaysOption = None,
     intermediate: IntermediateOption = False,
     root_passphrase_file: RootPassphraseOption = None,
+    as_json: JsonOption = False,
     state: StateOption = None,
     passphrase_file: PassphraseOption = None,
     database: DatabaseOption = None,
@@ -89,12 +93,16 @@ def stage(
     handclasp-pki rotate-ca stage --name "Example CA 2" --key p384
     """
     lifecycle = Shared.of(context, state, passphrase_file, database).lifecycle()
-    passphrase = _root_passphrase(lifecycle, root_passphrase_file, intermediate=intermediate)
+    tell = say_note if as_json else say
+    passphrase = _root_passphrase(lifecycle, root_passphrase_file, intermediate=intermediate, tell=tell)
     lifetime = None if days is None else lifetime_of(days)
     with lifecycle.writing() as here:
         row, folders = succession.stage(
             here, current_time(), name=name, key=key, lifetime=lifetime, root_passphrase=passphrase
         )
+    if as_json:
+        _say_step("stage", row, folders)
+        return
     say(f"staged {row.name} in {lifecycle.state.path(row.folder)}: it is in {_folders(folders)}, and signs nothing yet")
     say_note("when every server and client has its bundle: `handclasp-pki rotate-ca activate`")
     folders.check()
@@ -103,6 +111,7 @@ def stage(
 @rotate_ca_app.command()
 def activate(
     context: typer.Context,
+    as_json: JsonOption = False,
     state: StateOption = None,
     passphrase_file: PassphraseOption = None,
     database: DatabaseOption = None,
@@ -115,6 +124,9 @@ def activate(
     """
     with Shared.of(context, state, passphrase_file, database).lifecycle().writing() as here:
         row, folders = succession.activate(here, current_time())
+    if as_json:
+        _say_step("activate", row, folders)
+        return
     say(f"{row.name} signs from now on")
     say_note("issue its leaves with `handclasp-pki rotate --all`, or let `renew` do so; then `rotate-ca retire`")
     folders.check()
@@ -123,6 +135,7 @@ def activate(
 @rotate_ca_app.command()
 def retire(
     context: typer.Context,
+    as_json: JsonOption = False,
     state: StateOption = None,
     passphrase_file: PassphraseOption = None,
     database: DatabaseOption = None,
@@ -134,6 +147,9 @@ def retire(
     """
     with Shared.of(context, state, passphrase_file, database).lifecycle().writing() as here:
         situation, folders = succession.retire(here, current_time())
+    if as_json:
+        _say_step("retire", situation.row, folders, leaves_left=list(situation.left))
+        return
     say(f"{situation.row.name} is retiring; {_left(situation)}")
     folders.check()
 
@@ -141,6 +157,7 @@ def retire(
 @rotate_ca_app.command()
 def prune(
     context: typer.Context,
+    as_json: JsonOption = False,
     state: StateOption = None,
     passphrase_file: PassphraseOption = None,
     database: DatabaseOption = None,
@@ -153,6 +170,9 @@ def prune(
     lifecycle = Shared.of(context, state, passphrase_file, database).lifecycle()
     with lifecycle.writing() as here:
         row, folders = succession.prune(here, current_time())
+    if as_json:
+        _say_step("prune", row, folders)
+        return
     say(f"{row.name} is retired: it is in no bundle any more. Its key in {lifecycle.state.path(row.folder)} has no use")
     folders.check()
 
@@ -160,6 +180,7 @@ def prune(
 @rotate_ca_app.command()
 def publish(
     context: typer.Context,
+    as_json: JsonOption = False,
     state: StateOption = None,
     passphrase_file: PassphraseOption = None,
     database: DatabaseOption = None,
@@ -171,6 +192,9 @@ def publish(
     """
     with Shared.of(context, state, passphrase_file, database).lifecycle().writing() as here:
         folders = succession.publish(here, current_time())
+    if as_json:
+        _say_step("publish", None, folders)
+        return
     say(f"the bundle is in {_folders(folders)}")
     folders.check()
 
@@ -251,9 +275,18 @@ def _issue_again(lifecycle: Lifecycle) -> None:
     say(f"issued {len(names)} certificate{'' if len(names) == 1 else 's'} again")
 
 
-def _root_passphrase(lifecycle: Lifecycle, file: str | None, *, intermediate: bool) -> bytes | None:
+def _say_step(step: str, row: AuthorityRow | None, folders: Distribution, **more: object) -> None:
+    """What a step has done, as JSON. Raises StateError where a folder could not be reached."""
+    said = {} if row is None else {"name": row.name, "sha256": row.sha256, "folder": row.folder}
+    say_json({"step": step, **said, **more, "bundles_changed": folders.changed})
+    folders.check()
+
+
+def _root_passphrase(
+    lifecycle: Lifecycle, file: str | None, *, intermediate: bool, tell: Callable[[str], None] = say
+) -> bytes | None:
     """For an authority below a root: where that is asked for, or the present one is one."""
-    return root_passphrase(file) if intermediate or lifecycle.signer().authority.root is not None else None
+    return root_passphrase(file, tell=tell) if intermediate or lifecycle.signer().authority.root is not None else None
 
 
 def _folders(folders: Distribution) -> str:

@@ -18,6 +18,7 @@ from pki.options import (
     DnsOption,
     EmailOption,
     IpOption,
+    JsonOption,
     PassphraseOption,
     Shared,
     StateOption,
@@ -25,7 +26,7 @@ from pki.options import (
     current_time,
     path_of,
 )
-from pki.presentation import say, say_note
+from pki.presentation import say, say_json, say_note, timestamp
 from pki.profiles import LEAF_PROFILES
 
 # As `issue` has it: who connects is not named by an address, and what is connected to is a host.
@@ -46,6 +47,7 @@ def sign(
         str | None, typer.Option("--out", metavar="FOLDER", help="Where to write it: ./NAME by default.")
     ] = None,
     again: AgainOption = False,
+    as_json: JsonOption = False,
     state: StateOption = None,
     passphrase_file: PassphraseOption = None,
     database: DatabaseOption = None,
@@ -64,6 +66,19 @@ def sign(
     wanted = SigningRequest.load(path_of(csr, "CSR"))
     lifecycle = Shared.of(context, state, passphrase_file, database).lifecycle()
     done = lifecycle.sign(wanted, request, now=current_time(), again=again)
+    if as_json:
+        say_json(
+            {
+                "action": "signed",
+                "name": name,
+                "profile": done.profile,
+                "serial": format(done.certificate.serial_number, "x"),
+                "not_after": timestamp(done.certificate.not_valid_after_utc),
+                "folder": str(done.folder),
+                "clamped": done.clamped,
+            }
+        )
+        return
     end = f"{done.certificate.not_valid_after_utc:%Y-%m-%d}"
     say(f"signed {done.profile} {name} ({done.names.described()}), valid until {end}, in {done.folder}")
     if done.clamped:

@@ -372,8 +372,14 @@ def test_the_commands(tmp_path: Path, authority: Authority, server: Server) -> N
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"renewed {out}: CN=dora, serial {serial_in(out)}")
     token = authority.token("emil")
-    done = handclasp("enroll", "--url", where, "--fingerprint", pin, "--out", tmp_path / "emil", HANDCLASP_TOKEN=token)
-    assert done.returncode == 0
+    words = ["enroll", "--url", where, "--fingerprint", pin, "--out", tmp_path / "emil", "--json"]
+    done = handclasp(*words, HANDCLASP_TOKEN=token)
+    told = json.loads(done.stdout)
+    assert (told["action"], told["subject"]) == ("enrolled", "CN=emil")
+    done = handclasp("renew", "--url", url(server), "--credential", tmp_path / "emil", "--json")
+    assert json.loads(done.stdout) | {"serial": serial_in(tmp_path / "emil"), "action": "renewed"} == json.loads(
+        done.stdout
+    )
     # Where it was not said: where the other commands look for it.
     (tmp_path / "token").write_text(authority.token("fritz"))
     words = ["enroll", "--url", where, "--fingerprint", pin, "--token-file", tmp_path / "token"]
@@ -393,6 +399,7 @@ def test_the_commands(tmp_path: Path, authority: Authority, server: Server) -> N
         (["enroll", "--url", where, "--fingerprint", pin, "--token", "x", "--token-file", "y", "--out", "x"], 2),
         (["enroll", "--url", where, "--fingerprint", pin, "--token-file", tmp_path / "none", "--out", "x"], 2),
         (["renew", "--url", url(server)], 2),
+        (["renew", "--daemon", "--json", "--url", url(server), "--credential", out], 2),
         (["renew", "--url", "https://localhost:1", "--credential", out], 1),
     ):
         done = handclasp(*bad)

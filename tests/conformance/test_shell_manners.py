@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import re
 import signal
 import subprocess
@@ -259,6 +260,18 @@ def test_an_error_names_the_next_command(words: str, environment: dict[str, str]
     assert (done.returncode in (1, 2), done.stdout) == (True, "")
     assert re.fullmatch(r"handclasp-pki: error: [^\n]+\n", done.stderr)
     assert ERRORS[words] in done.stderr
+
+
+def test_a_policy_explains_itself_as_json(environment: dict[str, str]) -> None:
+    Path(environment["HOME"], "policy.toml").write_text('[[rule]]\npath = "/a"\nallow = ["email:a@x.io"]\n')
+    words = ["handclasp-serve", "--policy", "policy.toml", "--json"]
+    done = run([*words, "--explain-policy", "email:a@x.io", "GET", "/a"], environment)
+    assert json.loads(done.stdout)["rule"] == {"number": 1, "line": 1, "path": "/a"}
+    assert (done.returncode, json.loads(done.stdout)["allowed"]) == (0, True)
+    done = run([*words, "--explain-policy", "email:a@x.io", "GET", "/b"], environment)
+    assert (done.returncode, json.loads(done.stdout)["rule"]) == (1, None)
+    done = run(words, environment)
+    assert (done.returncode, done.stdout) == (2, "")
 
 
 def test_exit_codes_of_the_others(environment: dict[str, str]) -> None:
