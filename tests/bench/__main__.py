@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 
     from tests.bench.measuring import Found
 
-_METHODICAL = 3
-"""Notes on the method come first; the page has its own words for it."""
-
 
 def _parsed(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
@@ -76,17 +73,15 @@ def publish(found: Found, out: Path, command: str) -> None:
     except ModuleNotFoundError as error:
         print(f"bench: no plots: {error.name} is not installed: uv sync --group bench", file=sys.stderr)
         drawn = {}
-    rounds = found.plan.rounds, found.plan.seconds
     docs.mkdir(parents=True, exist_ok=True)
-    text = page(command, found.facts, found.comparisons, found.able, drawn, found.notes[_METHODICAL:], rounds)
-    (docs / "benchmarks.md").write_text(text, encoding="utf-8")
+    (docs / "benchmarks.md").write_text(page(found, command, drawn), encoding="utf-8")
     (out / "bench.json").write_text(json.dumps(found.document(), indent=2) + "\n", encoding="utf-8")
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run it; return the exit code."""
     given = _parsed(words)
-    command = " ".join(["just bench", *(sys.argv[1:] if words is None else words)])
+    command = " ".join(["just bench", *(["--quick"] if given.quick else [])])
 
     def keep(found: Found) -> None:
         # A part is a look at it, not the page.

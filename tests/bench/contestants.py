@@ -48,6 +48,7 @@ class Contestant:
     """A module, without which it takes no part."""
     protocols: tuple[Protocol, ...] = ("h1", "h2")
     workers: int = 1
+    """Processes; it says that all of them are ready by a line with `https://`."""
     speaks_http1: bool = True
     """Whether it can be asked over HTTP/1.1 if it is ready; else a handshake says so."""
     application: str = ""

@@ -54,8 +54,13 @@ class Found:
     able: Mapping[str, Abilities]
 
     @property
+    def caveats(self) -> list[str]:
+        """What a reader has to keep in mind."""
+        return report.caveats_of(self.comparisons, machine.Cores.choose().caveat)
+
+    @property
     def notes(self) -> list[str]:
-        return report.notes_on(self.comparisons, self.plan, machine.Cores.choose().caveat)
+        return [*report.method_of(self.plan), *self.caveats]
 
     def document(self) -> dict[str, Any]:
         """All of it, for programs."""

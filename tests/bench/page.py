@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tests.bench import abilities
 from tests.bench.contestants import OURS
-from tests.bench.report import digits, target_sign
+from tests.bench.report import digits, pair, target_sign
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tests.bench.abilities import Abilities
     from tests.bench.comparison import Comparison, Spread
     from tests.bench.contestants import Contestant
+    from tests.bench.measuring import Found
 
 HEAD = """\
 # Benchmarks
@@ -45,6 +46,13 @@ METHOD = """\
   half; the CPU ratio is the same for a second of the server's CPU time, which company on its core disturbs less.
 """
 
+FIGURES = """\
+## Figures
+
+A ratio is handclasp's value to that of the server in the line; where handclasp stands beside itself, it is the line's
+value to the first line's.
+"""
+
 ABILITIES = """\
 ## What each can do
 
@@ -55,28 +63,20 @@ whether new connections meet the new certificate, and whether the open connectio
 """
 
 
-def page(
-    command: str,
-    facts: Mapping[str, str],
-    comparisons: Sequence[Comparison],
-    able: Mapping[str, Abilities],
-    plots: Mapping[str, str],
-    notes: Sequence[str],
-    rounds: tuple[int, float],
-) -> str:
-    """The whole page. `plots` are titles by the name of their file."""
+def page(found: Found, command: str, drawn: Mapping[str, str]) -> str:
+    """The whole page. `drawn` are the plots: titles by the name of their file."""
     parts = [
         HEAD.format(command=command),
-        _facts(facts),
-        "## Targets\n\n" + _targets(comparisons),
-        *(f"![{title}](benchmarks/{name})\n" for name, title in plots.items()),
-        METHOD.format(rounds=rounds[0], seconds=rounds[1]),
-        "## Figures\n\nA ratio is handclasp's value to that of the server in the line.\n",
-        *(_figure(comparison) for comparison in comparisons),
-        _abilities(able),
+        _facts(found.facts),
+        _targets(found.comparisons),
+        *(f"![{title}](benchmarks/{name})\n" for name, title in drawn.items()),
+        METHOD.format(rounds=found.plan.rounds, seconds=found.plan.seconds),
+        FIGURES,
+        *(_figure(comparison) for comparison in found.comparisons),
+        _abilities(found.able),
     ]
-    if notes:
-        parts.append("## To be kept in mind\n\n" + "".join(f"- {note}\n" for note in notes))
+    if found.caveats:
+        parts.append("## To be kept in mind\n\n" + "".join(f"- {note}\n" for note in found.caveats))
     return "\n".join(part for part in parts if part)
 
 
@@ -86,7 +86,8 @@ def _facts(facts: Mapping[str, str]) -> str:
 
 def _targets(comparisons: Sequence[Comparison]) -> str:
     rows = [row for comparison in comparisons for row in _target_rows(comparison)]
-    return _table(("figure", "to", "target", "measured", "middle half", ""), rows)
+    heads = ("figure", "of", "target", "measured", "middle half", "")
+    return "## Targets\n\n" + _table(heads, rows) if rows else ""
 
 
 def _target_rows(comparison: Comparison) -> Iterator[Sequence[str]]:
@@ -95,15 +96,13 @@ def _target_rows(comparison: Comparison) -> Iterator[Sequence[str]]:
         if other.name not in figure.targets:
             continue
         bound = f"{target_sign(figure)} {figure.targets[other.name]:g}"
-        above, below = (OURS.name, other.name) if figure.base is None else (other.name, figure.base.name)
-        title = figure.title if above == OURS.name else f"{figure.title}: {above}"
         ratio = comparison.ratio(other)
         if ratio is None:
-            yield title, below, bound, "void", "", "not measured"
+            yield figure.title, pair(figure, other), bound, "void", "", "not measured"
         else:
             met = "met" if figure.meets(other, ratio.median) else "**missed**"
             middle = f"{ratio.lower_quartile:.2f} - {ratio.upper_quartile:.2f}"
-            yield title, below, bound, f"**{ratio.median:.2f}**", middle, met
+            yield figure.title, pair(figure, other), bound, f"**{ratio.median:.2f}**", middle, met
     if figure.answers_within and comparison.has(OURS):
         longest = comparison.latency(OURS, "longest") * 1000
         bound, met = figure.answers_within * 1000, longest <= figure.answers_within * 1000

@@ -20,7 +20,7 @@ PLOTS = {
     "connections.svg": ("New connections, and how long the slowest hundredth of answers takes", ("connections", "p99")),
     "memory.svg": ("Memory of connections that idle", ("memory-400", "memory-1000", "memory-10000")),
     "bodies.svg": ("Bodies of ten megabytes", ("download-h2", "download-h1", "upload-h2", "upload-h1")),
-    "rest.svg": ("gRPC, the start, and what features cost", ("grpc", "grpc-stream", "start", "costs")),
+    "rest.svg": ("gRPC, the start, and what features cost", ("grpc", "grpc-stream", "start", "costs", "workers")),
 }
 
 _COLOURS = {OURS: "#1f6f54", STOCK: "#b35c44", STOCK_UVLOOP: "#d39a86"}

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 from rich.table import Table
 
+from tests.bench.contestants import OURS
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -49,8 +51,8 @@ def as_document(
     }
 
 
-def notes_on(comparisons: Sequence[Comparison], plan: Plan, caveat: str | None) -> list[str]:
-    """What has to be known to read the figures rightly."""
+def method_of(plan: Plan) -> list[str]:
+    """How it was measured."""
     method = (
         f"{plan.rounds} interleaved rounds of {plan.seconds:g} s, each after {plan.warm_up:g} s of warm-up: short and "
         "many, since a machine's speed changes by the second. A ratio is the median of the rounds' own ratios; half of "
@@ -60,11 +62,16 @@ def notes_on(comparisons: Sequence[Comparison], plan: Plan, caveat: str | None) 
         "Every answer was checked: status, length, body. Servers that tell the application who calls greet the caller "
         "by name, the others a guest with as many letters."
     )
-    notes = [
+    return [
         method,
         checked,
         "The CPU ratio is for a second of the server's CPU time: trust it more where others share the machine.",
     ]
+
+
+def caveats_of(comparisons: Sequence[Comparison], caveat: str | None) -> list[str]:
+    """What has to be known to read the figures rightly: who is void, where the load was the limit, and `caveat`."""
+    notes = []
     for comparison in comparisons:
         notes += [f"{comparison.figure.title}: {name}: void: {why}" for name, why in comparison.void.items()]
         for one in comparison.figure.contestants:
@@ -86,6 +93,12 @@ def target_words(comparison: Comparison, other: Contestant, ratio: float) -> str
     return f"{target_sign(comparison.figure)} {comparison.figure.targets[other.name]:g} {'met' if met else 'missed'}"
 
 
+def pair(figure: Figure, other: Contestant) -> str:
+    """Who is set against whom."""
+    above, below = (OURS.name, other.name) if figure.base is None else (other.name, figure.base.name)
+    return f"{above} to {below}"
+
+
 def target_sign(figure: Figure) -> str:
     """At most, or at least."""
     return "<=" if figure.smaller_is_better else ">="
@@ -103,10 +116,10 @@ def words(spread: Spread) -> str:
 
 
 def _ratios(comparisons: Sequence[Comparison]) -> Table:
-    table = Table(title="Ratios, handclasp to the one named", title_justify="left")
+    table = Table(title="Ratios", title_justify="left")
     table.add_column("figure")
-    for heading in ("to", "ratio", "middle half", "CPU ratio", "target"):
-        table.add_column(heading, justify="left" if heading == "to" else "right")
+    for heading in ("of", "ratio", "middle half", "CPU ratio", "target"):
+        table.add_column(heading, justify="left" if heading == "of" else "right")
     for comparison in comparisons:
         title = comparison.figure.title
         for other in comparison.figure.others:
@@ -115,7 +128,7 @@ def _ratios(comparisons: Sequence[Comparison]) -> Table:
                 continue
             table.add_row(
                 title,
-                other.name,
+                pair(comparison.figure, other),
                 f"[bold]{ratio.median:.2f}[/]",
                 f"{ratio.lower_quartile:.2f} - {ratio.upper_quartile:.2f}",
                 f"{cpu.median:.2f}" if cpu else "",

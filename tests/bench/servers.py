@@ -53,8 +53,11 @@ class Server:
     pids: tuple[int, ...]
 
     def resident(self) -> int:
-        """Bytes of memory that its processes hold."""
-        return sum(int(psutil.Process(pid).memory_info().rss) for pid in self.pids)
+        """Bytes of memory that its processes hold. Raises ServerFailedError where one has ended."""
+        try:
+            return sum(int(psutil.Process(pid).memory_info().rss) for pid in self.pids)
+        except psutil.NoSuchProcess:
+            raise ServerFailedError("it has ended") from None
 
 
 class Stage:
@@ -92,8 +95,7 @@ class Stage:
         try:
             self._wait(process, contestant, port, log)
             started = time.perf_counter() - begun
-            family = (process.pid, *(child.pid for child in psutil.Process(process.pid).children(recursive=True)))
-            yield Server(contestant, port, started, family)
+            yield Server(contestant, port, started, (process.pid, *(child.pid for child in _children(process))))
         finally:
             _end(process)
 
@@ -102,9 +104,13 @@ class Stage:
         while time.perf_counter() < end and process.poll() is None:
             try:
                 self._ask(contestant, port)
-                return
             except OSError:  # not yet
                 time.sleep(_PAUSE)
+                continue
+            # The first worker answers before the others are there.
+            if contestant.workers == 1 or b"https://" in log.read_bytes():
+                return
+            time.sleep(_PAUSE)
         said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         raise ServerFailedError(f"{contestant.name} did not start: {said[-1] if said else 'it says nothing'}")
 
@@ -141,12 +147,16 @@ def _free_port() -> int:
             return port
 
 
+def _children(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    try:
+        return psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
 def _end(process: subprocess.Popen[bytes]) -> None:
     """End it with all that it has started."""
-    try:
-        family = psutil.Process(process.pid).children(recursive=True)
-    except psutil.NoSuchProcess:
-        family = []
+    family = _children(process)
     process.terminate()
     try:
         process.wait(_STOP)

@@ -6,13 +6,15 @@ from dataclasses import replace
 
 import pytest
 
+from tests.bench.abilities import Abilities
 from tests.bench.comparison import Comparison, Sample, Spread
-from tests.bench.contestants import OURS, STOCK, WITH_ALL, WITH_NOTHING
+from tests.bench.contestants import GRANIAN, OURS, STOCK, WITH_ALL, WITH_NOTHING
 from tests.bench.figures import AGAINST_STOCK, COSTS, QUICK, REQUESTS, WHOLE
 from tests.bench.loads import Outcome
+from tests.bench.measuring import Found
+from tests.bench.page import page
 from tests.bench.profile import own_shares
-from tests.bench.report import notes_on, target_words, words
-from tests.bench.rounds import Plan
+from tests.bench.report import caveats_of, target_words, words
 
 FIGURE = REQUESTS[0]
 
@@ -53,15 +55,13 @@ def test_who_failed_once_has_no_figure() -> None:
     assert comparison.ratio(STOCK) is None
     assert not comparison.has(STOCK)
     assert comparison.has(OURS)
-    assert any("another body" in note for note in notes_on([comparison], Plan([FIGURE], 1, 1, 1), None))
+    assert any("another body" in note for note in caveats_of([comparison], None))
 
 
 def test_a_load_at_its_limit_is_said() -> None:
     """Where the load was busy, the server may do more."""
-    notes = notes_on([compared([(1, 1)])], Plan([FIGURE], 1, 1, 1), None)
-    assert [note for note in notes if "lower bound" in note] == [
-        "HTTP/2 requests, Quart: stock hypercorn: a lower bound: the load used 90% of its core."
-    ]
+    notes = caveats_of([compared([(1, 1)])], None)
+    assert notes == ["HTTP/2 requests, Quart: stock hypercorn: a lower bound: the load used 90% of its core."]
 
 
 @pytest.mark.parametrize(("value", "ratio", "said"), [("rate", 2.5, "met"), ("rate", 2.49, "missed")])
@@ -101,6 +101,21 @@ def test_a_profile_counts_the_innermost_function_of_the_main_thread() -> None:
         "",
     ]
     assert own_shares(stacks) == [("send (b.py)", 0.75), ("run (a.py)", 0.25)]
+
+
+def test_the_page_has_targets_figures_and_what_is_void() -> None:
+    """Whoever reads it sees what was aimed at, what was met, and who could not be measured."""
+    met, missed = compared([(300, 100), (290, 100)]), compared([(10, 10)])
+    missed.fail(GRANIAN, "granian is not installed: uv sync --group bench")
+    able = {"handclasp": Abilities(True, True, True, True, None)}
+    found = Found(Plan([FIGURE], 2, 0.5, 0.1), {"machine": "a small one"}, [met, missed], able)
+    text = page(found, "just bench", {"requests.svg": "Requests"})
+    assert "| HTTP/2 requests, Quart | handclasp to stock hypercorn | >= 2.5 | **2.95** | 2.92 - 2.98 | met |" in text
+    assert "| >= 2.5 | **1.00** | 1.00 - 1.00 | **missed** |" in text
+    assert "| granian | void | granian is not installed: uv sync --group bench |" in text
+    assert "![Requests](benchmarks/requests.svg)" in text
+    assert "| handclasp | yes | yes | yes | yes | - |" in text
+    assert "2 rounds of 0.5 s" in text
 
 
 def test_figures_have_names_of_their_own_and_targets_of_those_who_take_part() -> None:
