@@ -15,6 +15,7 @@ from tests.bench.measuring import Found
 from tests.bench.page import page
 from tests.bench.profile import own_shares
 from tests.bench.report import caveats_of, target_words, words
+from tests.bench.rounds import Plan
 
 FIGURE = REQUESTS[0]
 
