@@ -107,13 +107,18 @@ class CertificateAuthority:
 
     def check_valid(self, now: datetime) -> None:
         """Raise StateError where the authority has not begun or has ended: nobody would accept what it signs."""
-        begin, end = self.certificate.not_valid_before_utc, self.certificate.not_valid_after_utc
-        if now < begin:
-            raise StateError(f"the authority begins at {begin:%Y-%m-%d %H:%M:%S} UTC: set the clock of this machine")
+        self.check_begun(now)
+        end = self.certificate.not_valid_after_utc
         if now > end:
             raise StateError(
                 f"the authority has ended on {end:%Y-%m-%d}: move its folder away and make another with `init`"
             )
+
+    def check_begun(self, now: datetime) -> None:
+        """Raise StateError where the authority has not begun: the clock is wrong, and so would be what it signs."""
+        begin = self.certificate.not_valid_before_utc
+        if now < begin:
+            raise StateError(f"the authority begins at {begin:%Y-%m-%d %H:%M:%S} UTC: set the clock of this machine")
 
     @property
     def authority_key_identifier(self) -> x509.AuthorityKeyIdentifier:

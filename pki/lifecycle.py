@@ -298,14 +298,14 @@ class Lifecycle:
         StateError where none was, and where it is recorded and could not be published.
         """
         with self.writing() as here:
-            revocation.signers(here)
+            revocation.signers(here, now)
             changed = revocation.revoke(here, rows, reason, now, name)
             return changed, _published(here, now, "the revocation")
 
     def unhold(self, rows: Sequence[CertificateRow], *, now: datetime) -> tuple[list[CertificateRow], Published]:
         """End the hold of these, and publish that at once. Which of them were held; raises as `revoke` does."""
         with self.writing() as here:
-            revocation.signers(here)
+            revocation.signers(here, now)
             changed = revocation.unhold(here, rows)
             return changed, _published(here, now, "the release")
 

@@ -127,7 +127,7 @@ def publish(
     Without a `period` a list is good for as long as the one before was. Raises what `signers` does, and nothing is
     published then.
     """
-    signing = signers(here)
+    signing = signers(here, now)
     turns, lists = [], []
     for row, authority in signing:
         with here.inventory.transaction() as work:
@@ -154,13 +154,18 @@ def publish(
     return Published(tuple(turns), folders)
 
 
-def signers(here: OpenState, *, but: AuthorityRow | None = None) -> list[tuple[AuthorityRow, CertificateAuthority]]:
+def signers(
+    here: OpenState, now: datetime, *, but: AuthorityRow | None = None
+) -> list[tuple[AuthorityRow, CertificateAuthority]]:
     """The trusted authorities that are here, `but` one, with their keys at hand.
 
-    Raises PassphraseError and what else keeps one of them from signing its list.
+    Raises PassphraseError and what else keeps one of them from signing its list, such as a clock that is behind.
     """
     rows = [row for row in _here(here) if but is None or row.sha256 != but.sha256]
-    return [(row, load_authority(here.state.path(row.folder), here.passphrase)) for row in rows]
+    found = [(row, load_authority(here.state.path(row.folder), here.passphrase)) for row in rows]
+    for _, authority in found:
+        authority.check_begun(now)
+    return found
 
 
 def republish_at(here: OpenState) -> datetime | None:

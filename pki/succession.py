@@ -65,7 +65,9 @@ def stage(
     What is left open is as with the one that signs, but for the lifetime: that is the profile's.
     """
     check(Step.STAGE, _standings(here))
-    present = here.signer().authority.certificate
+    signer = here.signer().authority
+    signer.check_begun(now)
+    present = signer.certificate
     wish = Wish(
         name or next_name(common_name(present) or ""),
         key or KeyType.of(present.public_key()),
@@ -88,7 +90,7 @@ def activate(here: OpenState, now: datetime) -> tuple[AuthorityRow, Distribution
     """Have the staged authority sign from now on. Raises IllegalStep, and what keeps its key from being used."""
     row = _moved(here, Step.ACTIVATE)
     load_authority(here.state.path(row.folder), here.passphrase)
-    _check_publishable(here)
+    _check_publishable(here, now)
     before = here.signing()
     # Of two active ones the younger signs; the inventory counts in seconds.
     since = (
@@ -101,7 +103,7 @@ def activate(here: OpenState, now: datetime) -> tuple[AuthorityRow, Distribution
 def retire(here: OpenState, now: datetime) -> tuple[Situation, Distribution]:
     """Take leave of the former authority: trusted until its last leaf has ended. Raises IllegalStep."""
     row = _moved(here, Step.RETIRE)
-    _check_publishable(here)
+    _check_publishable(here, now)
     _set(here, row, Step.RETIRE)
     return Situation(row, tuple(_left(here, row, now))), publish(here, now)
 
@@ -112,7 +114,7 @@ def prune(here: OpenState, now: datetime) -> tuple[AuthorityRow, Distribution]:
     left = _left(here, row, now)
     if left:
         raise LeavesLeft(left)
-    _check_publishable(here, but=row)
+    _check_publishable(here, now, but=row)
     _set(here, row, Step.PRUNE)
     return row, publish(here, now)
 
@@ -122,10 +124,10 @@ def publish(here: OpenState, now: datetime) -> Distribution:
     return distribute(here) if here.state.lists() is None else revocation.publish(here, now).folders
 
 
-def _check_publishable(here: OpenState, *, but: AuthorityRow | None = None) -> None:
+def _check_publishable(here: OpenState, now: datetime, *, but: AuthorityRow | None = None) -> None:
     """Raise what would keep `publish` from signing, before a step is taken that nobody could be told of."""
     if here.state.lists() is not None:
-        revocation.signers(here, but=but)
+        revocation.signers(here, now, but=but)
 
 
 def to_reissue(here: OpenState, now: datetime) -> list[str]:

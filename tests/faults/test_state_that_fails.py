@@ -250,9 +250,11 @@ def test_a_clock_before_the_authority(tmp_path: Path, fails: Fails) -> None:
     lifecycle = Lifecycle(State(state))
     lifecycle.init("CA", key=KeyType.P256, now=datetime.now(UTC) + timedelta(days=1))
     (tmp_path / "people.csv").write_text("name,email\nbob,b@x.io\n")
-    for words in (WRITERS[0], WRITERS[3]):
+    for words in (WRITERS[0], WRITERS[3], ["crl"], ["rotate-ca", "stage"]):
         assert "set the clock" in fails(state, *words)
     assert known(state) == []
+    assert not (state / "ca.crl").exists()
+    assert not (state / "authority-2").exists()
 
 
 def test_another_writer_is_named(state: Path, pki: Pki, fails: Fails) -> None:
