@@ -59,7 +59,7 @@ def apply(
         steps = [step for step in fresh.steps if step in shown.steps]
         revoking = [step for step in steps if step.kind == "revoke"]
         if revoking:
-            revocation.signers(here)  # nothing is begun that could not be published for want of a key
+            revocation.signers(here, now)  # nothing is begun that could not be published for want of a key
         outcomes, refused = _issue(lifecycle, here, [step for step in steps if step.kind != "revoke"], now, on_each)
         why = Reason.CESSATION_OF_OPERATION
         revoked = [row for step in revoking for row in revocation.revoke(here, step.rows, why, now, step.name)]
