@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -19,6 +20,7 @@ from clients.http1 import Client as HTTP1Client
 from clients.http2 import Client as HTTP2Client
 from pki import shell
 from pki.cli import app as pki_app
+from pki.cli import main as pki_main
 from services import cli as services_cli
 from tests.support.terminal import Terminal
 from tests.support.tools import ours, require
@@ -162,10 +164,19 @@ def test_help_tells_the_exit_codes(command: str, environment: dict[str, str]) ->
     assert "Exit codes: 0 done, 1" in run([command, "--help"], environment).stdout
 
 
-@pytest.fixture
-def authority(environment: dict[str, str]) -> dict[str, str]:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A state folder with an authority and Alice."""
+    state = tmp_path_factory.mktemp("made") / "state"
     for words in (["init"], ["issue", "client", "alice", "--email", "alice@example.com"]):
-        assert run(["handclasp-pki", *words], environment).returncode == 0
+        assert pki_main(["--state", str(state), *words]) == 0
+    return state
+
+
+@pytest.fixture
+def authority(made: Path, environment: dict[str, str]) -> dict[str, str]:
+    """The environment of somebody at home in a folder that has a copy of it."""
+    shutil.copytree(made, Path(environment["HOME"], "state"), symlinks=True)
     return environment
 
 

@@ -102,6 +102,9 @@ def test_what_is_in_the_archive(sdist: Path) -> None:
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert {"Justfile", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "CODE_OF_CONDUCT.md", "LICENSE"} <= names
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode == 0:  # of a checkout all but what is made for git alone
+        assert set(listed.stdout.splitlines()) <= names
     assert {"tests/conftest.py", "docs/design.md", "requirements.lock", "pyproject.toml", ".ci/run"} <= names
     assert not [name for name in names if name.startswith((".venv", "state", "dist", ".git/")) or name.endswith(".pyc")]
 

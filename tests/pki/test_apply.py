@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +21,8 @@ from pki.identity import Identity
 from pki.toml_lines import line_of
 from services.settings import Settings, SettingsError
 from tests.pki.conftest import NOW
+from tests.support.terminal import Terminal
+from tests.support.tools import ours
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -389,11 +390,24 @@ def test_a_root_s_passphrase_is_not_for_the_mails_of_cron(run: Run, monkeypatch:
     assert run("apply")[0] == 0
 
 
+@pytest.mark.parametrize(("answer", "code"), [("n", 1), ("y", 0)])
+def test_at_a_terminal_it_asks(tmp_path: Path, answer: str, code: int) -> None:
+    """Once the plan was seen; who says no has changed nothing."""
+    (tmp_path / "handclasp.toml").write_text(TEAM)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("HANDCLASP_")}
+    with Terminal([ours("handclasp-pki"), "apply"], environment, str(tmp_path)) as terminal:
+        terminal.wait_for("Do this in state? [y/N]")
+        assert "+ client alice (alice@example.com), 5 days, p384" in terminal.text
+        terminal.type(f"{answer}\n")
+        assert terminal.end() == code, terminal.text
+    assert (tmp_path / "state/credentials/alice/tls.crt").exists() is (answer == "y")
+
+
 def test_two_at_once(tmp_path: Path) -> None:
     """From cron, each minute, whether the one before has ended or not: every name is issued once."""
     names = "".join(f'[names.n{n}]\nprofile = "client"\nemail = "n{n}@x.io"\n' for n in range(20))
     (tmp_path / "handclasp.toml").write_text(names)
-    command = [str(Path(sys.executable).with_name("handclasp-pki")), "apply", "--yes"]
+    command = [ours("handclasp-pki"), "apply", "--yes"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HANDCLASP_")}
     running = [
         subprocess.Popen(
