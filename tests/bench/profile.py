@@ -2,6 +2,7 @@
 
   just profile h2                      HTTP/2, Quart: h2.svg, and the functions that cost most
   just profile h1 --bare               HTTP/1.1, without a framework
+  just profile h2 --all-on             with guard, audit and metrics
   just profile connections             new connections
   just profile h2 --out /tmp/h2.svg --seconds 20
 
@@ -25,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.bench import loads, machine
-from tests.bench.contestants import OURS
+from tests.bench.contestants import OURS, WITH_ALL, Contestant
 from tests.bench.credentials import Credentials
 from tests.bench.figures import BARE, QUART
 from tests.bench.measuring import positive
@@ -71,7 +72,9 @@ def _spy(pid: int, seconds: float, form: str, out: Path) -> None:
         raise ProfilerError(f"py-spy: {words[-1] if words else 'it says nothing'}")
 
 
-def profile(what: str, application: str, seconds: float, out: Path) -> tuple[float, Sequence[tuple[str, float]]]:
+def profile(
+    what: str, contestant: Contestant, application: str, seconds: float, out: Path
+) -> tuple[float, Sequence[tuple[str, float]]]:
     """Load our server and look at it; return its microseconds of CPU time for each answer, unwatched, and the shares.
 
     Raises:
@@ -82,7 +85,7 @@ def profile(what: str, application: str, seconds: float, out: Path) -> tuple[flo
         folder = Path(name)
         loads.build(folder)
         stage = Stage(Credentials.make(folder / "state"), folder, programs=folder)
-        with stage.running(OURS, application, cores) as server:
+        with stage.running(contestant, application, cores) as server:
             options = {
                 **_KINDS[what],
                 "port": server.port,
@@ -109,12 +112,15 @@ def main() -> int:
     )
     parser.add_argument("what", nargs="?", choices=_KINDS, default="h2", help="which load [h2]")
     parser.add_argument("--bare", action="store_true", help="an ASGI application without a framework")
+    parser.add_argument("--all-on", action="store_true", help="with a policy, an audit log and metrics")
     parser.add_argument("--seconds", type=positive(float), default=10.0, metavar="S", help="of looking, twice [10]")
     parser.add_argument("--out", type=Path, metavar="FILE", help="the flame graph [h2.svg, h1.svg, connections.svg]")
     given = parser.parse_args()
     out = given.out or Path(f"{given.what}.svg")
     try:
-        each, shares = profile(given.what, BARE if given.bare else QUART, given.seconds, out)
+        each, shares = profile(
+            given.what, WITH_ALL if given.all_on else OURS, BARE if given.bare else QUART, given.seconds, out
+        )
     except (loads.NoLoadError, loads.VoidError, ServerFailedError, ProfilerError, RuntimeError, OSError) as error:
         print(f"profile: {error}", file=sys.stderr)
         return 1
