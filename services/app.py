@@ -7,6 +7,7 @@ from quart import Quart, request
 from services.greeter.routes import greeter
 from services.health.routes import health
 from services.pages.routes import pages
+from services.quart_connection import make_lean
 from services.rpc import WithRPC, conversations, services
 from services.whoami.routes import whoami
 
@@ -19,6 +20,7 @@ def create_app() -> WithRPC:
     app.register_blueprint(health)
     app.register_blueprint(pages)
     app.before_request(_tell_service)
+    make_lean(app)
     return WithRPC(app, services(), conversations())
 
 

@@ -29,6 +29,13 @@ def load_app(name: str) -> AppWrapper:
             is imported passes through: its traceback is the programmer's to read.
     """
     found = _found(name, "application", "shop.web:app")
+    if "quart" in sys.modules:  # else it is no Quart application, and Quart need not be read
+        from quart import Quart
+
+        from services.quart_connection import make_lean
+
+        if isinstance(found, Quart):
+            make_lean(found)
     return wrap_app(found)
 
 

@@ -283,7 +283,6 @@ class Settings(BaseSettings):
         config.h2_max_concurrent_streams = self.max_streams
         config.h2_max_header_list_size = self.max_header_bytes
         config.h11_max_incomplete_size = self.max_header_bytes
-        config.keep_alive_max_requests = 2**31  # no request is lost to a count; shut_down() lowers it
         config.include_server_header = False
         config.accesslog = "-" if self.access_log else None
         config.logger_class = EngineLogger

@@ -41,7 +41,7 @@ class Admission:
             self.server_names
         ):
             return 421
-        if self.max_body is not None and _announced(fields) > self.max_body:
+        if self.max_body is not None and announced(fields) > self.max_body:
             return 413
         return None
 
@@ -91,6 +91,7 @@ def _host(authority: bytes) -> bytes:
     return authority.partition(b":")[0].lower().removesuffix(b".")
 
 
-def _announced(fields: Fields) -> int:
+def announced(fields: Fields) -> int:
+    """Bytes of the body that the fields announce; 0 where they announce none."""
     length = _field(fields, b"content-length")
     return int(length) if length.isdigit() else 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,7 +16,7 @@ from services.transport.http1 import HTTP1
 from services.transport.http2 import HTTP2
 from services.transport.linger import Linger
 from services.transport.verdict import Action, verdict
-from services.transport.wire import RECORD, endpoint, flush, hung_up
+from services.transport.wire import RECORD, endpoint, flush, has_more, hung_up
 
 if TYPE_CHECKING:
     from services.peer import Peer
@@ -68,7 +67,6 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_away",
         "_cut",
-        "_drained",
         "_good_until",
         "_http",
         "_idle_since",
@@ -108,7 +106,6 @@ class Connection(asyncio.Protocol):
         self.extension = tls_extension(peer, snapshot.server_cert)
         self._open = False
         self._http: HTTPProtocol | None = None
-        self._drained: deque[asyncio.Future[None]] = deque()
         self._idle_since: float | None = None
         self.writing_paused = False
 
@@ -143,7 +140,6 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self.writing_paused = False
         self._owed = 0, 0.0
-        self._release()
         if self._http is not None:
             self._http.writable()
 
@@ -171,13 +167,6 @@ class Connection(asyncio.Protocol):
             self._broken(error)
             return
         flush(self._tls, self._transport, len(data))
-
-    async def drain(self) -> None:
-        """Wait until the peer has taken enough of what was sent, or is gone."""
-        if self.writing_paused and self.is_open:
-            waiter = self._listener.loop.create_future()
-            self._drained.append(waiter)
-            await waiter
 
     @property
     def unsent(self) -> int:
@@ -304,6 +293,8 @@ class Connection(asyncio.Protocol):
         try:
             while True:
                 chunks.append(receive(RECORD))
+                if not has_more(self._tls):
+                    break
         except SSL.WantReadError:
             pass
         except SSL.Error as error:
@@ -354,15 +345,7 @@ class Connection(asyncio.Protocol):
             lived = datetime.now(UTC) - self.peer.since
             self._listener.audit.connection_closed(self.peer, lived, self.requests)
             self._listener.farewell(self)
-            self._release()
             del self._tls  # the context's callbacks hold on to it: free OpenSSL's memory now, not with the next cycles
-
-    def _release(self) -> None:
-        """Let go who waits in `drain`."""
-        while self._drained:
-            waiter = self._drained.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
 
     def _look(self) -> None:
         """What time alone changes: trust that ends, an idle connection, a peer that takes nothing."""

@@ -10,58 +10,43 @@ from hypercorn.app_wrappers import _build_environ as build_environ
 from hypercorn.asyncio.lifespan import Lifespan
 from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
-from hypercorn.events import Closed, RawData, Updated
-from hypercorn.events import Event as WireEvent
 from hypercorn.logging import Logger
 from hypercorn.protocol.events import Body, Data, EndBody, EndData, Request, Response, StreamClosed
 from hypercorn.protocol.events import Event as StreamEvent
-from hypercorn.protocol.h11 import STREAM_ID, H11Protocol, H11WSConnection
-from hypercorn.protocol.http_stream import ASGIHTTPState, HTTPStream
 from hypercorn.protocol.ws_stream import ASGIWebsocketState, FrameTooLargeError, WSStream
 from hypercorn.typing import AppWrapper, ConnectionState, WebsocketAcceptEvent
 from hypercorn.utils import (
     LifespanFailureError,
     LifespanTimeoutError,
-    filter_pseudo_headers,
     is_asgi,
     suppress_body,
 )
 
 __all__ = [
-    "STREAM_ID",
-    "ASGIHTTPState",
     "ASGIWebsocketState",
     "ASGIWrapper",
     "AppWrapper",
     "Body",
-    "Closed",
     "Config",
     "ConnectionState",
     "Data",
     "EndBody",
     "EndData",
     "FrameTooLargeError",
-    "H11Protocol",
-    "H11WSConnection",
-    "HTTPStream",
     "InvalidPathError",
     "Lifespan",
     "LifespanFailureError",
     "LifespanTimeoutError",
     "Logger",
-    "RawData",
     "Request",
     "Response",
     "StreamClosed",
     "StreamEvent",
-    "Updated",
     "WSGIWrapper",
     "WSStream",
     "WebsocketAcceptEvent",
-    "WireEvent",
     "WorkerContext",
     "build_environ",
-    "filter_pseudo_headers",
     "is_asgi",
     "suppress_body",
 ]

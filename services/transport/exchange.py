@@ -1,26 +1,26 @@
-"""One HTTP/2 request and its response, as ASGI has them (HTTP scope, spec version 2.4)."""
+"""One request and its response, as ASGI has them (HTTP scope, spec version 2.4), over either HTTP version."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from h2.errors import ErrorCodes
 
-from services.transport.admission import without_peer_fields
-from services.transport.engine import filter_pseudo_headers, suppress_body
-from services.transport.fields import date, is_method, sendable
+from services.transport.admission import announced, without_peer_fields
+from services.transport.engine import suppress_body
+from services.transport.fields import date, is_method
 from services.transport.stream import HIGH_WATER, Stream
-from services.transport.tasks import ClientDisconnectedError, call_soon, in_thread
+from services.transport.tasks import ClientDisconnectedError
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
-    from services.transport.http2 import HTTP2
-    from services.transport.stream import Headers
+    from services.transport.carrier import Carrier
+    from services.transport.head import Fields, Head
 
 
 _PIECE = 4_096
@@ -45,6 +45,7 @@ class Exchange(Stream):
         "_gone",
         "_head",
         "_limit",
+        "_ours",
         "_received",
         "_refused",
         "_scope",
@@ -53,76 +54,77 @@ class Exchange(Stream):
         "_task",
         "_trailers",
         "_waiting",
+        "_when_left",
     )
 
-    def __init__(self, http2: HTTP2, stream_id: int) -> None:
-        super().__init__(http2, stream_id)
+    def __init__(self, carrier: Carrier, stream_id: int) -> None:
+        super().__init__(carrier, stream_id)
         self._body: deque[bytes | bytearray] = deque()
         self._body_told = False
         self._gone = False
         self._waiting: list[asyncio.Future[None]] = []
         self._status: int | None = None
-        self._head: Headers | None = None  # not sent before the first byte of the body: an error may still replace it
+        self._head: Fields | None = None  # not sent before the first byte of the body: an error may still replace it
         self._body_ended = False
-        self._trailers: Headers = []
+        self._trailers: Fields = []
         self._expects_trailers = False
         self._since = time.monotonic()
         self._received = 0
         self._refused = False  # answered in the application's place, while it is at work
-        self._limit = http2.listener.admission.max_body
         self._task: asyncio.Task[None] | None = None  # the application's, until it begins
+        self._limit = carrier.listener.admission.max_body
+        self._when_left: Callable[[], object] | None = None
 
     # The inbound half.
 
-    def open(self, headers: Headers) -> None:
-        method = path = length = b""
-        authority: bytes | None = None
-        for name, value in headers:
-            if name == b":method":
-                method = value
-            elif name == b":path":
-                path = value
-            elif name == b"content-length":
-                length = value
-            elif name == b":authority":
-                authority = value
-        raw_path, _, query = path.partition(b"?")
-        listener = self.http2.listener
+    def begin(self, head: Head) -> None:
+        carrier = self.carrier
+        listener, connection = carrier.listener, carrier.connection
+        raw_path, _, query = head.target.partition(b"?")
+        path = raw_path.decode("ascii", "replace")
         self._scope: dict[str, Any] = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.4"},
-            "http_version": "2",
-            "method": method.decode("ascii", "replace").upper(),
+            "http_version": head.version,
+            "method": head.method.decode("ascii", "replace").upper(),
             "scheme": "https",
-            "path": unquote(raw_path.decode("ascii", "replace")),
+            "path": unquote(path) if "%" in path else path,
             "raw_path": raw_path,
             "query_string": query,
             "root_path": listener.config.root_path,
-            "headers": without_peer_fields(filter_pseudo_headers(headers)),
-            "client": self.http2.connection.peer.address,
-            "server": self.http2.server,
+            "headers": without_peer_fields(head.fields),
+            "client": connection.peer.address,
+            "server": carrier.server,
             "state": listener.state.copy(),
-            "extensions": {"http.response.trailers": {}, "http.response.early_hint": {}},
+            "extensions": {"http.response.trailers": {}, "http.response.early_hint": {}} if head.version == "2" else {},
         }
-        self.http2.tasks.introduce(self._scope)
-        well_formed = (
-            is_method(method)
-            and raw_path.isascii()
-            and (raw_path.startswith(b"/") or raw_path == b"*")
-            and (authority is None or b"@" not in authority)  # no userinfo (RFC 9113 section 8.3.1)
-            # A body that is announced must not be missing (RFC 9113 section 8.1.1); h2 looks where there is DATA.
-            and not (self.request_ended and length.strip(b"0"))
-        )
-        connection = self.http2.connection
-        refused = listener.admission.objection(headers, authority) if well_formed else 400
+        self._ours = carrier.tasks.introduce(self._scope)
+        self._ours["whole"] = self.request_ended
+        self._ours["when_left"] = self.when_left
+        refused = listener.admission.objection(head.fields, head.authority) if self._is_well_formed(head) else 400
         if refused is not None:
             connection.limit_broken(REFUSALS.get(refused, "malformed request"), refused)
             self._answer(refused)
             return
         if not connection.is_vouched():  # cut, and with it this stream
             return
-        self.http2.running += 1
-        self._task = self.http2.tasks.start(self._run())
+        carrier.running += 1
+        self._task = carrier.tasks.start(self._run())
+
+    def _is_well_formed(self, head: Head) -> bool:
+        """What HTTP/2 leaves to us: h11 has looked at most of it, h2 at none."""
+        return (
+            is_method(head.method)
+            and head.target.isascii()
+            and (head.target.startswith(b"/") or head.target.partition(b"?")[0] == b"*")
+            and (head.authority is None or b"@" not in head.authority)  # no userinfo (RFC 9113 section 8.3.1)
+            # A body that is announced must not be missing (RFC 9113 section 8.1.1); h2 looks where there is DATA.
+            and not (self.request_ended and announced(head.fields))
+        )
+
+    def when_left(self, call: Callable[[], object] | None) -> None:
+        """Call when nobody waits for the response any more, while the application is at work; None: call nobody."""
+        self._when_left = call
 
     def data(self, data: bytes) -> None:
         if not data or self._refused:
@@ -148,26 +150,29 @@ class Exchange(Stream):
         if self._task is not None:  # a request and its reset in one packet: the cost of a flood is what it starts
             self._task.cancel()
             self._task = None
-            self.http2.running -= 1
+            self.carrier.running -= 1
             self._log()
 
     def disconnected(self) -> None:
         self._gone = True
-        unread = sum(map(len, self._body))
-        self._body.clear()
-        self.http2.read(self, unread)
+        if self._body:
+            unread = sum(map(len, self._body))
+            self._body.clear()
+            self.carrier.read(self, unread)
         self._tell()
+        if self._when_left is not None and (self._refused or not self.ended):
+            self._when_left()
 
     def cut(self) -> None:
         if not self.ended and (self._head is not None or self._status is None):
             self._refuse(401)
 
     def _too_large(self) -> None:
-        self.http2.connection.limit_broken(REFUSALS[413], 413)
+        self.carrier.connection.limit_broken(REFUSALS[413], 413)
         if self._head is not None or self._status is None:
             self._refuse(413)
         else:
-            self.http2.reset(self, ErrorCodes.ENHANCE_YOUR_CALM)
+            self.carrier.reset(self, ErrorCodes.ENHANCE_YOUR_CALM)
 
     def _refuse(self, status: int) -> None:
         self._refused = True
@@ -184,35 +189,29 @@ class Exchange(Stream):
 
     async def _run(self) -> None:
         self._task = None
-        listener = self.http2.listener
-        loop = listener.loop
+        listener = self.carrier.listener
         try:
-            await listener.app(
-                self._scope,  # type: ignore[arg-type]
-                self._receive,
-                self._send,  # type: ignore[arg-type]
-                partial(in_thread, loop),
-                partial(call_soon, loop),
-            )
+            await listener.app(self._scope, self._receive, self._send, *listener.threads)  # type: ignore[arg-type]
         except ClientDisconnectedError:
             pass
         except (Exception, SystemExit):  # noqa: BLE001 - whatever an application raises ends its request alone
             await listener.config.log.exception("Error in ASGI Framework")
         finally:
-            self.http2.running -= 1
+            self._ours.pop("when_left", None)  # who knows of its scope is freed now, not when cycles are collected
+            self.carrier.running -= 1
             if self.ended:
                 pass
             elif not self.closed and (self._head is not None or self._status is None):
                 self._answer(500)
             else:  # half a response must not be taken for a whole one
-                self.http2.reset(self, ErrorCodes.INTERNAL_ERROR)
+                self.carrier.reset(self, ErrorCodes.INTERNAL_ERROR)
                 self._log()
 
     async def _receive(self) -> Any:
         while True:
             if self._body:
                 chunk = self._body.popleft()
-                self.http2.read(self, len(chunk))
+                self.carrier.read(self, len(chunk))
                 more = bool(self._body) or not self.request_ended
                 self._body_told = not more
                 return {"type": "http.request", "body": bytes(chunk), "more_body": more}
@@ -221,7 +220,7 @@ class Exchange(Stream):
             if self.request_ended and not self._body_told:
                 self._body_told = True
                 return {"type": "http.request", "body": b"", "more_body": False}
-            waiter = self.http2.loop.create_future()
+            waiter = self.carrier.loop.create_future()
             self._waiting.append(waiter)
             await waiter
 
@@ -237,10 +236,10 @@ class Exchange(Stream):
             status = int(message["status"])
             if not 200 <= status <= 999:
                 raise UnexpectedMessageError(f"{status} is not the status of a final response")
-            head = sendable(message.get("headers", ()))
+            head = self.carrier.sendable(message.get("headers", ()))
             self._status = status
             self._head = [(b":status", b"%d" % status), *head]
-            if self.http2.listener.config.include_date_header and not any(name == b"date" for name, _ in head):
+            if b"date" not in [name for name, _ in head]:
                 self._head.append(date())
             self._expects_trailers = bool(message.get("trailers", False))
         else:
@@ -258,18 +257,18 @@ class Exchange(Stream):
             if not self._expects_trailers:
                 self.ended = True
                 self._log()
-        self.http2.schedule(self)
+        self.carrier.schedule(self)
 
     def _send_rarely(self, kind: str, message: dict[str, Any]) -> None:
         if kind == "http.response.trailers" and self._body_ended and not self.ended:
-            self._trailers += sendable(message["headers"])
+            self._trailers += self.carrier.sendable(message["headers"])
             if not message.get("more_trailers", False):
                 self.trailers = self._trailers or None
                 self.end()
                 self._log()
         elif kind == "http.response.early_hint" and self._status is None:
             links = [(b"link", bytes(link)) for link in message["links"]]
-            self.http2.inform(self, [(b":status", b"103"), *sendable(links)])
+            self.carrier.inform(self, [(b":status", b"103"), *self.carrier.sendable(links)])
         else:
             raise UnexpectedMessageError(f"{kind} has no place here: the status is {self._status}, ended: {self.ended}")
 
@@ -281,6 +280,6 @@ class Exchange(Stream):
         self._log()
 
     def _log(self) -> None:
-        access = self.http2.listener.access
+        access = self.carrier.listener.access
         if access is not None:
             access(self._scope, self._status, time.monotonic() - self._since)

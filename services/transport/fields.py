@@ -1,4 +1,4 @@
-"""Header fields that an application wants to send, made fit for HTTP/2; and the date, once a second."""
+"""Header fields that an application wants to send, made fit for the network; and the date, once a second."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ class UnsendableFieldError(ValueError):
     """The application's field would be a malformed message (RFC 9113 section 8.2.1)."""
 
 
-def sendable(fields: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+def sendable(
+    fields: Iterable[tuple[bytes, bytes]], *, dropped: frozenset[bytes] = _HOP_BY_HOP
+) -> list[tuple[bytes, bytes]]:
     """Return the fields with lower-case names, without those that speak of an HTTP/1.1 connection.
 
     Raises:
@@ -30,7 +32,7 @@ def sendable(fields: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]
     checked = []
     for name, value in fields:
         lower = _checked_name(bytes(name))
-        if lower in _HOP_BY_HOP:  # RFC 9113 section 8.2.2
+        if lower in dropped:  # RFC 9113 section 8.2.2
             continue
         if _FORBIDDEN_IN_VALUE.search(value):
             raise UnsendableFieldError(f"the value of {lower.decode('ascii')} holds a NUL or a line break")

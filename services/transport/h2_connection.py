@@ -12,18 +12,17 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.events import ConnectionTerminated, StreamReset
-from h2.exceptions import DenialOfServiceError, InvalidBodyLengthError, ProtocolError
+from h2.exceptions import InvalidBodyLengthError, ProtocolError
 from h2.settings import SettingCodes, Settings
-from hpack import Decoder, HPACKError, OversizedHeaderListError
 from hyperframe.frame import GoAwayFrame
 
 from services.transport.h2_frames import FaultyFrame, FrameReader
+from services.transport.h2_sections import SectionDecoder, SectionEncoder, SectionStream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
+    from h2.connection import AllowedStreamIDs
     from h2.events import Event
-    from hpack.struct import HeaderTuple
+    from h2.stream import H2Stream
     from hyperframe.frame import DataFrame, Frame, HeadersFrame, PriorityFrame, RstStreamFrame
 
 EVERY_STREAM = 2**31 - 1
@@ -45,22 +44,6 @@ class _Announced(Settings):
     @property  # type: ignore[misc]  # h2's has a setter, which nobody calls
     def max_concurrent_streams(self) -> int:
         return EVERY_STREAM
-
-
-class CompressionError(ProtocolError):
-    """A field block that cannot be decoded (RFC 9113 section 4.3)."""
-
-    error_code = ErrorCodes.COMPRESSION_ERROR
-
-
-class _Decoder(Decoder):
-    def decode(self, data: bytes, raw: bool = False) -> Iterable[HeaderTuple]:
-        try:
-            return super().decode(data, raw)
-        except OversizedHeaderListError:
-            raise DenialOfServiceError("the request's head is too large") from None
-        except HPACKError as error:
-            raise CompressionError(str(error)) from error
 
 
 class ServerConnection(H2Connection):
@@ -89,9 +72,9 @@ class ServerConnection(H2Connection):
         )
         self.incoming_buffer = FrameReader(max_continuations)
         self._frame_dispatch_table[FaultyFrame] = self._receive_faulty_frame
-        self.decoder = _Decoder()
         # h2 tells its decoder only when the client has acknowledged the settings: a header bomb may come before.
-        self.decoder.max_header_list_size = max_header_list_size
+        self.decoder = SectionDecoder(max_header_list_size)
+        self.encoder = SectionEncoder()
 
     def goaway(self, last_stream_id: int, error: ErrorCodes = ErrorCodes.NO_ERROR) -> None:
         """Queue a GOAWAY; streams up to `last_stream_id` go on."""
@@ -108,6 +91,11 @@ class ServerConnection(H2Connection):
         stream = self.streams.get(stream_id)
         if stream is not None and not stream.closed:
             self.increment_flow_control_window(size, stream_id)
+
+    def _begin_new_stream(self, stream_id: int, allowed_ids: AllowedStreamIDs) -> H2Stream:
+        stream = super()._begin_new_stream(stream_id, allowed_ids)
+        stream.__class__ = SectionStream  # h2 has no hook for it
+        return stream
 
     def _acknowledge_settings(self) -> list[Frame]:
         frames = super()._acknowledge_settings()

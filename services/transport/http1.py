@@ -1,50 +1,42 @@
-"""HTTP/1.1 and its WebSockets: Hypercorn's H11Protocol on our connection."""
+"""HTTP/1.1 over the h11 library: one stream after the other, and WebSockets in the place of the last.
+
+In the place of Hypercorn's H11Protocol, whose coroutines cost a task a connection and a turn of the event loop for each
+piece of a request. Here there is no task: events of the socket go down as calls, and what a turn of the event loop has
+to say (head, body, end) leaves as one TLS record.
+"""
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
-from typing import TYPE_CHECKING, cast
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import h11
 import structlog
 
-from services.transport.admission import without_peer_fields
-from services.transport.engine import (
-    STREAM_ID,
-    ASGIHTTPState,
-    Body,
-    Closed,
-    ConnectionState,
-    H11Protocol,
-    H11WSConnection,
-    HTTPStream,
-    RawData,
-    Request,
-    Response,
-    StreamClosed,
-    Updated,
-)
-from services.transport.messages import WebSocketMessages
+from services.transport import limits
+from services.transport.exchange import Exchange
+from services.transport.fields import date, sendable
+from services.transport.head import Head
+from services.transport.intake import Intake
 from services.transport.target import TargetError, origin_form
 from services.transport.tasks import PeerTasks
+from services.transport.websocket import WebSocketStream
 
 if TYPE_CHECKING:
-    from services.transport.admission import Admission
+    import asyncio
+    from collections.abc import Iterable
+
+    from h2.errors import ErrorCodes
+
     from services.transport.connection import Connection
-    from services.transport.engine import StreamEvent, WireEvent, WorkerContext
+    from services.transport.head import Fields
     from services.transport.listener import Listener
+    from services.transport.stream import Stream
 
 log = structlog.get_logger("handclasp.transport")
 
 _INBOUND_HIGH = 65_536
-"""Bytes received and not yet taken by the parser from which the socket is read no more."""
-
-_OUTBOUND_HIGH = 65_536
-"""Bytes that are gathered before they are encrypted and sent, within one turn of the event loop."""
-
-_SLICE = 16_384
-"""Bytes of a request's head, or of a WebSocket, that are handled at once."""
+"""Bytes received and not yet taken, by the application or by the parser, from which the socket is read no more."""
 
 _LOOK_FOR_END = 1.0
 """Seconds between two looks whether a client is gone whose socket is not read: its end is behind what was not read."""
@@ -53,158 +45,370 @@ _LATE_REQUEST = 1.0
 """Seconds that an idle connection stays open when the process stops: a request may be on its way, and HTTP/1.1 has no
 GOAWAY to tell its client that it was not seen. It is answered with `Connection: close`."""
 
-
 _REFUSALS = {
-    400: "the request's target is no path, and no URI of a host",
+    400: "malformed request",
     408: "the request's head is too slow",
-    413: "the request's body is too large",
     421: "not a host that is served here",
-    431: "too many fields",
+    431: "the request's head is too large",
     501: "no proxy",
     503: "too many connections of one identity",
     505: "not HTTP/1.1",
 }
 
-
-class _RequestStream(HTTPStream):
-    """Hypercorn's, with a bound on the body; it can be refused while the application is at work."""
-
-    limit: int | None = None
-    _received = 0
-
-    async def handle(self, event: StreamEvent) -> None:
-        if self.limit is not None and isinstance(event, Body) and not self.closed:
-            self._received += len(event.data)
-            if self._received > self.limit:
-                await self.refuse(413)
-                return
-        await super().handle(event)
-
-    async def refuse(self, status: int) -> None:
-        """Answer in the application's place, where it has not begun to; then the connection ends."""
-        if self.closed:
-            return
-        if self.state is ASGIHTTPState.REQUEST:
-            await self._send_error_response(status)
-        await self.send(StreamClosed(stream_id=self.stream_id))
+_CLOSE = (b"connection", b"close")
+_END = h11.EndOfMessage()
 
 
-class _H11(H11Protocol):
-    """Hypercorn's, without its ways from HTTP/1.1 to HTTP/2: over TLS, ALPN alone chooses (RFC 9113 section 3.2)."""
+class HTTP1:
+    """One HTTP/1.1 connection of one verified peer. h11 checks all that comes in, and all that goes out."""
 
-    worker: WorkerContext
-    """The worker that does stop: a WebSocket that begins while it does is told to go away."""
-    peer: Connection
-    admission: Admission
-    _refused = False
+    def __init__(self, connection: Connection, listener: Listener, server: tuple[str, int] | None) -> None:
+        self.connection = connection
+        self.listener = listener
+        self.loop = listener.loop
+        self.server = server
+        self.tasks = PeerTasks(connection, listener)
+        self.running = 0
+        self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=listener.config.h11_max_incomplete_size)
+        self._intake = Intake(listener.loop, self._parse, self._go_on)
+        self._stream: Stream | None = None
+        self._switched = False
+        """What comes and goes is a WebSocket's: h11 sees none of it but the answer to the handshake."""
+        self._held = False
+        """A request is whole and not yet answered, and there is more behind it."""
+        self._unread = 0
+        self._reading_paused = False
+        self._scheduled = False
+        self._leaving = False
+        """The next response is the last: it says so."""
+        self._closed = False
+        self._head_timer: asyncio.TimerHandle | None = None
 
-    async def _check_protocol(self, event: h11.Request) -> None:
-        pass
+    # What the connection calls.
 
-    async def _create_stream(self, request: h11.Request) -> None:
-        target, headers, refused = request.target, list(request.headers), None
+    def received(self, data: bytes) -> None:
         try:
-            target, headers = origin_form(target, headers)
+            self._intake.take(data)
+        except Exception:
+            log.exception("HTTP/1.1 connection failed", identity=self.connection.peer.identity.name)
+            self.connection.close()
+        self._read_on_or_hold()
+
+    def _parse(self, data: bytes) -> bool:
+        if self._closed:
+            return False
+        if self._switched:
+            self._body(data)
+            return True
+        self._h11.receive_data(data)
+        return self._events()
+
+    def _go_on(self) -> None:
+        if not self._closed:
+            self.received(b"")
+
+    def _read_on_or_hold(self) -> None:
+        """Read from the client only while what it has sent is worked off."""
+        behind = self._intake.is_behind or (self._held and self._intake.waiting >= _INBOUND_HIGH)
+        hold = not self._closed and (behind or self._unread >= _INBOUND_HIGH)
+        if hold == self._reading_paused:
+            return
+        self._reading_paused = hold
+        if hold:
+            self.connection.pause_reading()
+            self.loop.call_later(_LOOK_FOR_END, self._look_for_end)
+        else:
+            self.connection.resume_reading()
+
+    def writable(self) -> None:
+        if self._stream is not None:
+            self.schedule(self._stream)
+
+    def shut_down(self, *, late: bool) -> None:
+        self._leaving = True
+        if self._stream is None:
+            self.loop.call_later(_LATE_REQUEST if late else 0, self._close_if_idle)
+        elif isinstance(self._stream, WebSocketStream):
+            self._stream.go_away()
+
+    def cut(self) -> None:
+        self._leaving = True
+        if self._stream is not None:
+            self._stream.cut()
+        self.loop.call_soon(self._end_cut)  # behind what the stream has to say
+
+    def _end_cut(self) -> None:
+        # The last words, though a client that is busy reading has not made room for them; not the rest of a download.
+        if self._stream is not None and self._stream.pending_size < limits.LAST_WORDS:
+            self._flush(urgent=True)
+        self.finish()
+
+    def find_stalled(self, since: float) -> str | None:  # noqa: ARG002
+        return None  # there is one stream, and the connection itself sees that nothing of it is taken
+
+    def calm_down(self, reason: str) -> None:
+        if self.connection.over_limit:
+            return  # 503 answers its first request
+        self.connection.limit_broken(reason)
+        self.finish()
+
+    def finish(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        if self._h11.our_state is h11.SEND_BODY:
+            # Half a response, perhaps one that only the end of the connection delimits: with a close_notify it would
+            # pass for whole (RFC 9112 section 8).
+            self.connection.cut_short()
+        else:
+            self.connection.close()
+
+    def lost(self) -> None:
+        self._closed = True
+        self._head_is_whole()
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.close()
+
+    # What the stream calls.
+
+    def schedule(self, stream: Stream) -> None:
+        """The stream has something to say: at the end of this turn of the event loop, in one piece."""
+        if not self._scheduled and not self._closed and not stream.closed:
+            self._scheduled = True
+            self.loop.call_soon(self._flush)
+
+    def read(self, _: Stream, size: int) -> None:
+        """`size` bytes of the stream were read: the client may send as many again."""
+        self._unread -= size
+        if self._reading_paused:
+            self._read_on_or_hold()
+
+    def inform(self, _: Stream, headers: Fields) -> None:
+        """Send an informational response (RFC 9110 section 15.2) ahead of the final one."""
+        if not self._closed:
+            status = int(headers[0][1])
+            self.connection.send(self._sent(h11.InformationalResponse(status_code=status, headers=headers[1:])))
+
+    def reset(self, _: Stream, error: ErrorCodes) -> None:  # noqa: ARG002 - HTTP/1.1 has no word for it
+        """End a response that cannot be whole: without a close_notify, so that nobody takes it for that."""
+        self._flush(urgent=True)
+        if not self._closed:
+            self._closed = True
+            self.connection.cut_short()
+
+    def sendable(self, fields: Iterable[tuple[bytes, bytes]]) -> Fields:
+        """Header fields of a response: an application may speak of the connection here."""
+        return sendable(fields, dropped=frozenset())
+
+    # Events of h11.
+
+    def _events(self) -> bool:
+        """Handle what h11 has understood; return whether it wants more."""
+        connection = self._h11
+        while not self._closed:
+            try:
+                event = connection.next_event()
+            except h11.RemoteProtocolError as error:
+                self._refuse(error.error_status_hint)
+                return False
+            if event is h11.NEED_DATA:
+                self._wait_for_head()
+                return True
+            if isinstance(event, h11.Request):
+                self._request(event)
+                if self._switched:
+                    return True
+                if connection.they_are_waiting_for_100_continue and not self._closed:
+                    self.connection.send(self._sent(h11.InformationalResponse(status_code=100, headers=[date()])))
+            elif event is h11.PAUSED:
+                self._held = True
+                return False
+            elif isinstance(event, h11.Data):
+                self._body(bytes(event.data))
+            elif isinstance(event, h11.EndOfMessage):
+                self._body_ended()
+                if not connection.trailing_data[0]:
+                    return True
+            else:
+                return False
+        return False
+
+    def _request(self, event: h11.Request) -> None:
+        self._head_is_whole()
+        self.connection.set_idle(False)
+        target, refused = event.target, None
+        fields = [(name.lower(), value) for name, value in event.headers.raw_items()]
+        try:
+            target, fields = origin_form(target, fields)
         except TargetError as error:
             refused = error.status
-        refused = refused or self.admission.objection(headers)
-        if request.method == b"CONNECT":
+        if event.method == b"CONNECT":
             refused = 501
-        if request.http_version not in (b"1.0", b"1.1"):
+        if event.http_version not in (b"1.0", b"1.1"):
             refused = 505
-        if self.peer.over_limit:
+        if self.connection.over_limit:
             refused = 503
         if refused is not None:
-            await self.refuse(refused)
+            self._refuse(refused)
             return
-        if not self.peer.is_vouched():
-            return
-        headers = without_peer_fields(headers)
-        if _asks_for_websocket(request):
-            self.stream = WebSocketMessages(
-                self.app,
-                self.config,
-                self.worker,
-                self.task_group,
-                self.ssl,
-                self.client,
-                self.server,
-                self.stream_send,
-                STREAM_ID,
-            )
-            self.connection = H11WSConnection(cast("h11.Connection", self.connection))
-            await self.stream.handle(
-                Request(
-                    stream_id=STREAM_ID,
-                    headers=headers,
-                    http_version="1.1",
-                    method="GET",
-                    raw_path=target,
-                    state=self.connection_state,
-                )
-            )
-            return
-        self.stream = stream = _RequestStream(
-            self.app,
-            self.config,
-            self.context,
-            self.task_group,
-            self.ssl,
-            self.client,
-            self.server,
-            self.stream_send,
-            STREAM_ID,
-        )
-        stream.limit = self.admission.max_body
-        await stream.handle(
-            Request(
-                stream_id=STREAM_ID,
-                headers=headers,
-                http_version=request.http_version.decode(),
-                method=request.method.decode("ascii").upper(),
-                raw_path=target,
-                state=self.connection_state,
-            )
-        )
-        self.keep_alive_requests += 1
+        head = Head(event.http_version.decode(), event.method, target, fields)
+        names = {name for name, _ in fields}
+        if b"upgrade" in names and _asks_for_websocket(event):
+            self._switched = True
+            stream: Stream = WebSocketStream(self, 1)
+        else:
+            stream = Exchange(self, 1)
+            stream.request_ended = names.isdisjoint((b"content-length", b"transfer-encoding"))
+        self._stream = stream
+        stream.begin(head)
+        if stream.ended:  # refused: who asks like this is not asked for more
+            self._leaving = True
+        if self._switched and (early := self._h11.trailing_data[0]):
+            self._body(early)
 
-    async def stream_send(self, event: StreamEvent) -> None:
-        if (
-            isinstance(event, Response)
-            and event.status_code >= 200
-            and isinstance(self.stream, _RequestStream)
-            and self.connection.their_state is h11.SEND_BODY
-        ):
+    def _body(self, data: bytes) -> None:
+        stream = self._stream
+        if stream is not None and not stream.ended:
+            self._unread += len(data)
+            stream.data(data)
+
+    def _body_ended(self) -> None:
+        stream = self._stream
+        if stream is not None and not stream.request_ended:
+            stream.request_ended = True
+            stream.request_end()
+
+    def _refuse(self, status: int) -> None:
+        """Answer what no application hears of, or no more; then the connection ends."""
+        self.connection.limit_broken(_REFUSALS.get(status, _REFUSALS[400]), status)
+        if self._h11.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            fields = [(b"content-length", b"0"), _CLOSE, date()]
+            head = self._sent(h11.Response(status_code=status, headers=fields))
+            self.connection.send(head + self._sent(_END))
+        self.finish()
+
+    # Time.
+
+    def _wait_for_head(self) -> None:
+        if self._stream is None and self._head_timer is None and self._h11.trailing_data[0]:
+            self._head_timer = self.loop.call_later(self.listener.limits.header_timeout, self._head_is_late)
+
+    def _head_is_late(self) -> None:
+        self._head_timer = None
+        if self._stream is None and not self._closed:
+            self._refuse(408)
+
+    def _head_is_whole(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _look_for_end(self) -> None:
+        """What waits behind a whole request is another one. If its client has gone, the first has lost its reader.
+
+        The end is seen as far as it has arrived: TCP keeps it back with what does not fit into our kernel's buffer.
+        """
+        if not self._reading_paused or not self.connection.is_open:
+            return
+        if self._held and self.connection.peer_hung_up():
+            self.connection.abort()
+        else:
+            self.loop.call_later(_LOOK_FOR_END, self._look_for_end)
+
+    def _close_if_idle(self) -> None:
+        if self._stream is None and not self._intake.waiting:
+            self.finish()
+
+    # Sending.
+
+    def _flush(self, *, urgent: bool = False) -> None:
+        self._scheduled = False
+        stream = self._stream
+        if stream is None or self._closed:
+            return
+        try:
+            whole = self._say(stream, urgent=urgent)
+        except h11.LocalProtocolError as error:  # more than was announced, or less
+            log.warning("response refused", reason=str(error), identity=self.connection.peer.identity.name)
+            self._closed = True
+            self.connection.cut_short()
+            return
+        if whole:
+            self._answered(stream)
+
+    def _say(self, stream: Stream, *, urgent: bool) -> bool:
+        """Send what the stream has to say, as far as the peer takes it; return whether that was all."""
+        said: list[bytes | memoryview] = []
+        gathered = 0
+        if stream.headers is not None:
+            headers, stream.headers = stream.headers, None
+            said.append(self._response(stream, headers))
+        while stream.pending and (urgent or not self.connection.writing_paused):
+            data = stream.take(limits.WRITE)
+            gathered += len(data)
+            if self._h11.our_state is h11.SWITCHED_PROTOCOL:
+                said.append(data)
+            else:
+                said += self._h11.send_with_data_passthrough(h11.Data(data=data)) or ()  # type: ignore[arg-type]
+            if gathered >= limits.WRITE:
+                self.connection.send(b"".join(said))
+                said.clear()
+                gathered = 0
+        whole = stream.ended and not stream.pending
+        if whole and self._h11.our_state is not h11.SWITCHED_PROTOCOL:
+            said.append(self._sent(_END))
+        if said:
+            self.connection.send(b"".join(said))
+        return whole
+
+    def _response(self, stream: Stream, headers: Fields) -> bytes:
+        (_, status), *fields = headers
+        if status == b"101":
+            return self._sent(h11.InformationalResponse(status_code=101, headers=fields))
+        if self._leaving or (self._h11.their_state is h11.SEND_BODY and not stream.request_ended):
             # Answered before the request was whole: the connection ends behind it, and its client has to know
             # (RFC 9112 section 9.6), lest it sends the next request on it.
-            event.headers.append((b"connection", b"close"))
-        await super().stream_send(event)
+            fields.append(_CLOSE)
+        return self._sent(_response(int(status), tuple(fields)))
 
-    async def refuse(self, status: int) -> None:
-        """Answer a request that no application hears of; then the connection ends."""
-        self._refused = True
-        self.peer.limit_broken(_REFUSALS.get(status, "unauthorized"), status)
-        if self.connection.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            await self._send_error_response(status)
-        await self.send(Closed())
+    def _sent(self, event: h11.Event) -> bytes:
+        return self._h11.send(event) or b""
 
-    async def _send_error_response(self, status_code: int) -> None:
-        if not self._refused:  # by h11, which measures heads and knows what is none
-            reason = "the request's head is too large" if status_code == 431 else "malformed request"
-            self.peer.limit_broken(reason, status_code)
-        await super()._send_error_response(status_code)
+    def _answered(self, stream: Stream) -> None:
+        self._stream = None
+        stream.answered = True
+        stream.disconnected()
+        if self._switched or self._h11.our_state is not h11.DONE or self._h11.their_state is not h11.DONE:
+            self.finish()
+            return
+        self._h11.start_next_cycle()
+        self.connection.set_idle(True)
+        if self._leaving:  # its response left before the process was asked to stop: it did not say `Connection: close`
+            self.loop.call_later(_LATE_REQUEST, self._close_if_idle)
+        if self._held:
+            self._held = False
+            self._take_the_next()
 
-    @property
-    def head_begun(self) -> bool:
-        """Whether a part of a request's head has arrived, and not all of it."""
-        return self.stream is None and bool(self.connection.trailing_data[0])
+    def _take_the_next(self) -> None:
+        try:
+            if self._events():
+                self._intake.resume()
+        except Exception:
+            log.exception("HTTP/1.1 connection failed", identity=self.connection.peer.identity.name)
+            self.connection.close()
+        self._read_on_or_hold()
+
+
+@lru_cache(maxsize=64)
+def _response(status: int, fields: tuple[tuple[bytes, bytes], ...]) -> h11.Response:
+    """h11 checks what is sent, once for what is sent over and over."""
+    return h11.Response(status_code=status, headers=list(fields))
 
 
 def _asks_for_websocket(request: h11.Request) -> bool:
     """RFC 6455 section 4.2.1, points 1, 3 and 4: what is missing beyond that is answered by 400."""
     fields = {name: value.lower() for name, value in request.headers if name in (b"connection", b"upgrade")}
-    if len(fields) < 2:
-        return False
     tokens = {token.strip() for token in fields.get(b"connection", b"").split(b",")}
     return (
         request.method == b"GET"
@@ -212,200 +416,3 @@ def _asks_for_websocket(request: h11.Request) -> bool:
         and b"upgrade" in tokens
         and fields.get(b"upgrade", b"").strip() == b"websocket"
     )
-
-
-class HTTP1:
-    """Feeds one connection's plaintext to Hypercorn's protocol, in order, and gathers what it answers.
-
-    Hypercorn's protocol is made of coroutines, so a task stands between the socket and it. What a turn of the event
-    loop writes (head, body, end) leaves as one TLS record.
-    """
-
-    def __init__(self, connection: Connection, listener: Listener, server: tuple[str, int] | None) -> None:
-        self._connection = connection
-        self._listener = listener
-        self._inbound: deque[bytes] = deque()
-        self._inbound_size = 0
-        self._reading_paused = False
-        self._outbound: list[bytes] = []
-        self._outbound_size = 0
-        self._waiting: asyncio.Future[None] | None = None
-        self._pump: asyncio.Task[None] | None = None
-        self._tasks = PeerTasks(connection, listener)
-        self._idle = True
-        self._leaving = False
-        self._h11 = _H11(
-            listener.app,
-            listener.config,
-            listener.unending,
-            self._tasks,  # type: ignore[arg-type]
-            ConnectionState(listener.state),
-            True,
-            connection.peer.address,
-            server,
-            self._send,
-        )
-        self._h11.worker = listener.worker
-        self._h11.peer = connection
-        self._h11.admission = listener.admission
-        self._head_timer: asyncio.TimerHandle | None = None
-
-    # What the connection calls.
-
-    def received(self, data: bytes) -> None:
-        self._inbound.append(data)
-        self._inbound_size += len(data)
-        if self._inbound_size >= _INBOUND_HIGH and not self._reading_paused:
-            self._reading_paused = True
-            self._connection.pause_reading()
-            self._listener.loop.call_later(_LOOK_FOR_END, self._look_for_end)
-        if self._pump is None:
-            self._pump = self._tasks.start(self._run())
-        elif self._waiting is not None and not self._waiting.done():
-            self._waiting.set_result(None)
-
-    def writable(self) -> None:
-        pass  # whoever waits, waits in Connection.drain
-
-    def shut_down(self, *, late: bool) -> None:
-        self._leaving = True
-        # Past this count Hypercorn says `Connection: close` on the next response, and closes after it.
-        self._h11.keep_alive_requests = self._listener.config.keep_alive_max_requests
-        if self._idle:
-            self._listener.loop.call_later(_LATE_REQUEST if late else 0, self._close_if_idle)
-        elif isinstance(self._h11.stream, WebSocketMessages):
-            self._h11.stream.go_away()
-
-    def cut(self) -> None:
-        stream = self._h11.stream
-        if isinstance(stream, WebSocketMessages):
-            stream.cut()
-        elif isinstance(stream, _RequestStream):
-            self._tasks.start(stream.refuse(401))
-        elif self._idle:
-            self.finish()
-        else:  # asked just now: no application has heard of it yet
-            self._tasks.start(self._h11.refuse(401))
-
-    def find_stalled(self, since: float) -> str | None:  # noqa: ARG002
-        return None  # there is one stream, and the connection itself sees that nothing of it is taken
-
-    def calm_down(self, reason: str) -> None:
-        if self._connection.over_limit:
-            return  # 503 answers its first request
-        self._connection.limit_broken(reason)
-        self.finish()
-
-    def finish(self) -> None:
-        self._flush()
-        self._close()
-
-    def lost(self) -> None:
-        self._head_is_whole()
-        if self._pump is not None:
-            self._pump.cancel()
-        self._tasks.start(self._close_stream())
-
-    # The task.
-
-    async def _run(self) -> None:
-        try:
-            while True:
-                while self._inbound:
-                    data = self._inbound.popleft()
-                    self._inbound_size -= len(data)
-                    await self._handle(data)
-                    if self._reading_paused and self._inbound_size < _INBOUND_HIGH // 2:
-                        self._reading_paused = False
-                        self._connection.resume_reading()
-                self._waiting = self._listener.loop.create_future()
-                await self._waiting
-        except Exception:
-            log.exception("HTTP/1.1 connection failed", identity=self._connection.peer.identity.name)
-            self._connection.close()
-
-    async def _handle(self, data: bytes) -> None:
-        start = 0
-        while start < len(data):
-            # In slices where a limit is looked at behind them only: a request's head is measured when more is wanted,
-            # and 16 KiB of a WebSocket can be deflated from 16 MiB.
-            sliced = self._h11.stream is None or isinstance(self._h11.stream, WebSocketMessages)
-            end = start + _SLICE if sliced else len(data)
-            await self._h11.handle(RawData(data[start:end] if end - start < len(data) else data))
-            start = end
-        if self._head_timer is None and self._idle and self._h11.head_begun:
-            patience = self._listener.limits.header_timeout
-            self._head_timer = self._listener.loop.call_later(patience, self._head_is_late)
-
-    def _look_for_end(self) -> None:
-        """What waits behind a whole request is another one. If its client has gone, the first has lost its reader.
-
-        The end is seen as far as it has arrived: TCP keeps it back with what does not fit into our kernel's buffer.
-        """
-        if not self._reading_paused or not self._connection.is_open:
-            return
-        whole = self._h11.connection.their_state not in (h11.IDLE, h11.SEND_BODY, None)  # None: a WebSocket
-        if whole and self._connection.peer_hung_up():
-            self._connection.abort()
-        else:
-            self._listener.loop.call_later(_LOOK_FOR_END, self._look_for_end)
-
-    def _head_is_late(self) -> None:
-        self._head_timer = None
-        if self._idle:
-            self._tasks.start(self._h11.refuse(408))
-
-    def _head_is_whole(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
-
-    async def _close_stream(self) -> None:
-        await self._h11.handle(Closed())
-
-    # What Hypercorn's protocol calls.
-
-    async def _send(self, event: WireEvent) -> None:
-        if isinstance(event, RawData):
-            if not event.data:
-                return
-            if not self._outbound:
-                self._listener.loop.call_soon(self._flush)
-            self._outbound.append(event.data)
-            self._outbound_size += len(event.data)
-            if self._outbound_size >= _OUTBOUND_HIGH:
-                self._flush()
-                # Whoever sends much gives the loop back: to a fast reader nothing else here would wait.
-                await asyncio.sleep(0)
-            if self._connection.writing_paused:
-                await self._connection.drain()
-        elif isinstance(event, Updated):
-            self._idle = event.idle
-            self._connection.set_idle(event.idle)
-            if not event.idle:
-                self._head_is_whole()
-            elif self._leaving:
-                # Its response left before the process was asked to stop: it did not say `Connection: close`.
-                self._listener.loop.call_later(_LATE_REQUEST, self._close_if_idle)
-        elif isinstance(event, Closed):
-            self.finish()
-
-    def _close(self) -> None:
-        if self._h11.connection.our_state is h11.SEND_BODY:
-            # Half a response, perhaps one that only the end of the connection delimits: with a close_notify it would
-            # pass for whole (RFC 9112 section 8).
-            self._connection.cut_short()
-        else:
-            self._connection.close()
-
-    def _flush(self) -> None:
-        if self._outbound:
-            data = self._outbound[0] if len(self._outbound) == 1 else b"".join(self._outbound)
-            self._outbound.clear()
-            self._outbound_size = 0
-            self._connection.send(data)
-
-    def _close_if_idle(self) -> None:
-        if self._idle and not self._inbound:
-            self._flush()
-            self._connection.close()

@@ -19,15 +19,17 @@ from h2.settings import SettingCodes
 
 from services.transport import limits
 from services.transport.exchange import Exchange
+from services.transport.fields import sendable
 from services.transport.h2_connection import EVERY_STREAM, ServerConnection
 from services.transport.intake import Intake
 from services.transport.tasks import PeerTasks
 from services.transport.websocket import WebSocketStream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from services.transport.connection import Connection
+    from services.transport.head import Fields
     from services.transport.listener import Listener
     from services.transport.stream import Stream
 
@@ -169,7 +171,7 @@ class HTTP2:
             stream.credit = 0
             self._schedule()
 
-    def inform(self, stream: Stream, headers: list[tuple[bytes, bytes]]) -> None:
+    def inform(self, stream: Stream, headers: Fields) -> None:
         """Send an informational response (RFC 9110 section 15.2) ahead of the final one."""
         if not stream.closed and not self._closed:
             with suppress(StreamClosedError):
@@ -185,6 +187,10 @@ class HTTP2:
             stream.close()
             self._schedule()
 
+    def sendable(self, fields: Iterable[tuple[bytes, bytes]]) -> Fields:
+        """Header fields of a response, as HTTP/2 has them."""
+        return sendable(fields)
+
     # Events of h2.
 
     def _request(self, event: Any) -> None:
@@ -197,13 +203,13 @@ class HTTP2:
                 self.connection.limit_broken("too many requests at once", "REFUSED_STREAM")
             self._count_reset()
             return
-        method = next(value for name, value in event.headers if name == b":method")
+        head = event.headers.head()
         self.connection.set_idle(False)
         self._controls.earn()
-        kind = WebSocketStream if method == b"CONNECT" else Exchange
+        kind = WebSocketStream if head.method == b"CONNECT" else Exchange
         stream = self._streams[event.stream_id] = kind(self, event.stream_id)
         stream.request_ended = event.stream_ended is not None
-        stream.open(event.headers)
+        stream.begin(head)
 
     def _data(self, event: Any) -> None:
         if not event.data and event.stream_ended is None:

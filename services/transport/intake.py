@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 class Intake:
     """Takes bytes, and gives them to `parse` in slices, for TURN seconds; then `go_on` is called, in a later turn.
 
-    `parse` returns whether more is wanted. It may raise: what is left is then left.
+    `parse` returns whether more is wanted; where not, what is left waits for `resume`. It may raise: what is left is
+    then left.
     """
 
-    __slots__ = ("_backlog", "_go_on", "_loop", "_parse", "_scheduled", "_slice")
+    __slots__ = ("_backlog", "_go_on", "_held", "_loop", "_parse", "_scheduled", "_slice")
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, parse: Callable[[bytes], bool], go_on: Callable[[], None]
@@ -27,6 +28,7 @@ class Intake:
         self._go_on = go_on
         self._backlog = b""
         self._scheduled = False
+        self._held = False
         self._slice = 4 * SMALLEST_SLICE
 
     @property
@@ -34,9 +36,19 @@ class Intake:
         """Whether there is more than one turn was long enough for."""
         return self._scheduled
 
+    @property
+    def waiting(self) -> int:
+        """Bytes that were taken and not yet parsed."""
+        return len(self._backlog)
+
+    def resume(self) -> None:
+        """More is wanted again."""
+        self._held = False
+        self.take(b"")
+
     def take(self, data: bytes) -> None:
         """Parse these bytes behind those that wait; what does not fit into a turn waits for the next."""
-        if self._scheduled:
+        if self._scheduled or self._held:
             self._backlog += data
             return
         if self._backlog:
@@ -46,6 +58,7 @@ class Intake:
         while start < len(data):
             end, since = start + self._slice, clock()
             if not self._parse(data[start:end] if start or end < len(data) else data):
+                self._held, self._backlog = True, data[end:]
                 return
             start, now = end, clock()
             if now - since > TURN / 4:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from services.audit import Audit
 from services.transport.admission import Admission
 from services.transport.budget import Allowances
 from services.transport.limits import Limits
+from services.transport.tasks import call_soon, in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,9 +42,6 @@ class Listener:
     app: AppWrapper
     config: Config
     worker: WorkerContext
-    unending: WorkerContext
-    """What Hypercorn's HTTP/1.1 is told: a worker that never stops. It would close behind the next response, without
-    having said so in it; when a connection ends, and how, is decided here."""
     source: SnapshotHolder
     state: dict[str, Any]
     """The lifespan's state: each request gets a shallow copy of it in its scope."""
@@ -59,6 +58,8 @@ class Listener:
     """How many requests this process answers before it asks to be replaced."""
     retire: Callable[[], None] = lambda: None
     requests: int = 0
+    threads: tuple[Callable[..., Any], ...] = field(init=False)
+    """What Hypercorn's wrappers of applications are called with besides: how WSGI ones run in threads, and send."""
     handshakes: dict[Handshake, None] = field(default_factory=dict)
     """Those under way, the oldest first."""
     allowances: Allowances = field(init=False)
@@ -68,6 +69,7 @@ class Listener:
 
     def __post_init__(self) -> None:
         self.allowances = Allowances(self.limits)
+        self.threads = partial(in_thread, self.loop), partial(call_soon, self.loop)
 
     def replace(self, before: Handshake | Connection, after: Connection | Linger) -> None:
         """A connection has come to its next part."""

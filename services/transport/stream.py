@@ -1,4 +1,4 @@
-"""The outbound half of an HTTP/2 stream: what the application has said and the peer has not yet taken."""
+"""The outbound half of a stream: what the application has said and the peer has not yet taken."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import asyncio
 
-    from services.transport.http2 import HTTP2
-
-Headers = list[tuple[bytes, bytes]]
+    from services.transport.carrier import Carrier
+    from services.transport.head import Fields, Head
 
 HIGH_WATER = 65_536
 """Bytes that wait on one stream from which its application waits, until half of them are gone."""
 
 
 class Stream(ABC):
-    """One stream as the connection sees it: headers, then data, then perhaps trailers, sent as windows allow.
+    """One stream as its carrier sees it: headers, then data, then perhaps trailers, sent as windows allow.
 
     Subclasses are the inbound half: what becomes of the peer's data, and of its end.
     """
@@ -27,11 +26,11 @@ class Stream(ABC):
         "_drained",
         "_moved",
         "answered",
+        "carrier",
         "closed",
         "credit",
         "ended",
         "headers",
-        "http2",
         "id",
         "patience",
         "pending",
@@ -40,18 +39,18 @@ class Stream(ABC):
         "trailers",
     )
 
-    def __init__(self, http2: HTTP2, stream_id: int) -> None:
-        self.http2 = http2
+    def __init__(self, carrier: Carrier, stream_id: int) -> None:
+        self.carrier = carrier
         self.id = stream_id
-        self.headers: Headers | None = None
+        self.headers: Fields | None = None
         """To be sent next; None before the application has answered, and again once they are sent."""
         self.pending: deque[bytes | memoryview] = deque()
         self.pending_size = 0
-        self.trailers: Headers | None = None
+        self.trailers: Fields | None = None
         self.ended = False
         """The application has said all it had to say."""
         self.answered = False
-        """END_STREAM is sent."""
+        """The end of the response is sent: END_STREAM, in HTTP/2."""
         self.request_ended = False
         self.closed = False
         """The stream is gone: reset by either side, or its connection is."""
@@ -69,17 +68,17 @@ class Stream(ABC):
         if data:
             self.pending.append(data)
             self.pending_size += len(data)
-        self.http2.schedule(self)
+        self.carrier.schedule(self)
 
     def end(self) -> None:
         """Nothing follows."""
         self.ended = True
-        self.http2.schedule(self)
+        self.carrier.schedule(self)
 
     async def drain(self) -> None:
         """Wait until the peer has taken enough, or the stream is gone."""
         while self.pending_size >= HIGH_WATER and not self.closed:
-            waiter = self.http2.loop.create_future()
+            waiter = self.carrier.loop.create_future()
             self._drained.append(waiter)
             await waiter
 
@@ -138,12 +137,12 @@ class Stream(ABC):
     # The inbound half.
 
     @abstractmethod
-    def open(self, headers: Headers) -> None:
-        """Take the request's head, pseudo-headers included, and start the application."""
+    def begin(self, head: Head) -> None:
+        """Take the request's head, and start the application."""
 
     @abstractmethod
     def data(self, data: bytes) -> None:
-        """Take the peer's data. Who has read it calls `http2.read(stream, size)`, and the peer may send more."""
+        """Take the peer's data. Who has read it calls `carrier.read(stream, size)`, and the peer may send more."""
 
     @abstractmethod
     def cut(self) -> None:

@@ -44,13 +44,14 @@ class PeerTasks:
 
     def start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a coroutine in a copy of the peer's context."""
-        task = self._listener.loop.create_task(coroutine, context=self._context.copy())
-        self._listener.tasks.add(task)
-        task.add_done_callback(self._listener.tasks.discard)
+        tasks, context = self._listener.tasks, self._context.copy()
+        task = self._listener.loop.create_task(coroutine, context=context)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard, context=context)
         return task
 
-    def introduce(self, scope: dict[str, Any]) -> None:
-        """Put the peer into an ASGI scope: the standard's TLS extension, and the Peer itself.
+    def introduce(self, scope: dict[str, Any]) -> dict[str, Any]:
+        """Put the peer into an ASGI scope: the standard's TLS extension, and the Peer itself, in what is returned.
 
         Each scope gets its own dictionaries: middleware that writes into one does not speak to the next request.
         """
@@ -59,13 +60,14 @@ class PeerTasks:
         extensions = scope["extensions"]
         tls = self._connection.extension
         extensions["tls"] = {**tls, "client_cert_chain": list(tls["client_cert_chain"])}
-        extensions["handclasp"] = {"peer": self._connection.peer}
+        extensions["handclasp"] = ours = {"peer": self._connection.peer}
+        return ours
 
     def is_vouched(self) -> bool:
         """Whether the caller may still be answered; where not, the connection is cut by now."""
         return self._connection.is_vouched()
 
-    # What Hypercorn's H11Protocol and WSStream ask of a task group.
+    # What Hypercorn's WSStream asks of a task group.
 
     async def spawn_app(
         self, app: AppWrapper, config: Config, scope: Any, send: Callable[[Any], Awaitable[None]]

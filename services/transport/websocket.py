@@ -1,4 +1,4 @@
-"""A WebSocket on an HTTP/2 stream (RFC 8441): Hypercorn's WSStream, fed by our frames."""
+"""A WebSocket, on a stream (RFC 8441) or on a whole connection (RFC 6455): Hypercorn's WSStream, fed by our frames."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from services.transport.engine import (
     Request,
     Response,
     StreamClosed,
-    filter_pseudo_headers,
 )
 from services.transport.exchange import REFUSALS
-from services.transport.fields import date, sendable
+from services.transport.fields import date
 from services.transport.messages import WebSocketMessages
 from services.transport.stream import Stream
 
 if TYPE_CHECKING:
     import asyncio
 
+    from services.transport.carrier import Carrier
     from services.transport.engine import StreamEvent
-    from services.transport.http2 import HTTP2
-    from services.transport.stream import Headers
+    from services.transport.head import Head
 
 log = structlog.get_logger("handclasp.transport")
 
 
-_PIECE = 4_096
-"""Bytes up to which pieces that are not handled yet are joined."""
+_PIECE = 8_192
+"""Bytes of a WebSocket that are handled at once: as many small frames are joined, and no more, for they may be deflated
+from a thousand times as many."""
 
 
 class WebSocketStream(Stream):
@@ -44,27 +44,24 @@ class WebSocketStream(Stream):
 
     __slots__ = ("_closed_told", "_inbound", "_pump", "_responded", "_waiting", "_ws")
 
-    def __init__(self, http2: HTTP2, stream_id: int) -> None:
-        super().__init__(http2, stream_id)
+    def __init__(self, carrier: Carrier, stream_id: int) -> None:
+        super().__init__(carrier, stream_id)
         self._inbound: deque[StreamEvent] = deque()
         self._waiting: asyncio.Future[None] | None = None
         self._responded = False
         self._closed_told = False
-        self._ws: WebSocketMessages | None = None
+        self._ws: WebSocketMessages | None = None  # refused, unless there is one
 
-    def open(self, headers: Headers) -> None:
-        pseudo = dict(headers[:8])
-        path = pseudo.get(b":path", b"")
-        if pseudo.get(b":protocol") != b"websocket" or not path.startswith(b"/") or not path.isascii():
-            # Nothing else is spoken over CONNECT here (RFC 8441 section 4, RFC 9110 section 15.6.2).
-            self.headers = [(b":status", b"501"), (b"content-length", b"0"), date()]
-            self.end()
-            return
-        listener = self.http2.listener
-        refused = listener.admission.objection(headers, pseudo.get(b":authority"))
+    def begin(self, head: Head) -> None:
+        listener, connection = self.carrier.listener, self.carrier.connection
+        refused = listener.admission.objection(head.fields, head.authority)
+        if head.version == "2" and (
+            head.protocol != b"websocket" or not head.target.startswith(b"/") or not head.target.isascii()
+        ):
+            refused = 501  # nothing else is spoken over CONNECT here (RFC 8441 section 4, RFC 9110 section 15.6.2)
         if refused is not None:
-            self.http2.connection.limit_broken(REFUSALS[refused], refused)
-        if refused is not None or not self.http2.connection.is_vouched():
+            connection.limit_broken(REFUSALS.get(refused, "no proxy"), refused)
+        if refused is not None or not connection.is_vouched():
             self.headers = [(b":status", b"%d" % (refused or 401)), (b"content-length", b"0"), date()]
             self.end()
             return
@@ -72,40 +69,41 @@ class WebSocketStream(Stream):
             listener.app,
             listener.config,
             listener.worker,
-            self.http2.tasks,  # type: ignore[arg-type]
+            self.carrier.tasks,  # type: ignore[arg-type]
             True,
-            self.http2.connection.peer.address,
-            self.http2.server,
+            connection.peer.address,
+            self.carrier.server,
             self._send,
             self.id,
         )
         self._put(
             Request(
                 stream_id=self.id,
-                headers=without_peer_fields(filter_pseudo_headers(headers)),
-                http_version="2",
+                headers=without_peer_fields(head.fields),
+                http_version=head.version,
                 method="GET",
-                raw_path=path,
+                raw_path=head.target,
                 state=ConnectionState(listener.state),
             )
         )
-        self.http2.running += 1
-        self.http2.tasks.start(self._run(self._ws))
+        self.carrier.running += 1
+        self.carrier.tasks.start(self._run(self._ws))
 
     def data(self, data: bytes) -> None:
         last = self._inbound[-1] if self._inbound else None
-        if isinstance(last, Data) and len(last.data) < _PIECE:  # many small frames are one piece, not many objects
+        if isinstance(last, Data) and len(last.data) + len(data) <= _PIECE:  # many small frames are one piece
             self._inbound[-1] = Data(stream_id=self.id, data=last.data + data)
-        elif data:
-            self._put(Data(stream_id=self.id, data=data))
+            return
+        for start in range(0, len(data), _PIECE):
+            self._put(Data(stream_id=self.id, data=data[start : start + _PIECE]))
 
     def go_away(self) -> None:
         """The server stops."""
-        if not self.ended and self._ws is not None:
+        if self._ws is not None and not self.ended:
             self._ws.go_away()
 
     def cut(self) -> None:
-        if not self.ended and self._ws is not None:  # else `open` is about to answer
+        if self._ws is not None and not self.ended:
             self._ws.cut()
 
     def request_end(self) -> None:
@@ -126,25 +124,25 @@ class WebSocketStream(Stream):
         try:
             while not isinstance(event, StreamClosed):
                 while not self._inbound:
-                    self._waiting = self.http2.loop.create_future()
+                    self._waiting = self.carrier.loop.create_future()
                     await self._waiting
                 event = self._inbound.popleft()
                 await messages.handle(event)
                 if isinstance(event, Data):
-                    self.http2.read(self, len(event.data))
+                    self.carrier.read(self, len(event.data))
         except Exception:
-            log.exception("WebSocket failed", identity=self.http2.connection.peer.identity.name)
-            self.http2.reset(self, ErrorCodes.INTERNAL_ERROR)
+            log.exception("WebSocket failed", identity=self.carrier.connection.peer.identity.name)
+            self.carrier.reset(self, ErrorCodes.INTERNAL_ERROR)
         finally:
-            self.http2.running -= 1
+            self.carrier.running -= 1
 
     async def _send(self, event: Any) -> None:
         if self.closed or self.ended:
             return
         if isinstance(event, Response):
             self._responded = True
-            self.headers = [(b":status", b"%d" % event.status_code), *sendable(event.headers), date()]
-            self.http2.schedule(self)
+            self.headers = [(b":status", b"%d" % event.status_code), *self.carrier.sendable(event.headers), date()]
+            self.carrier.schedule(self)
         elif isinstance(event, Data | Body):
             self.say(event.data)
             await self.drain()
@@ -154,4 +152,4 @@ class WebSocketStream(Stream):
             if self._responded:
                 self.end()
             else:
-                self.http2.reset(self, ErrorCodes.INTERNAL_ERROR)
+                self.carrier.reset(self, ErrorCodes.INTERNAL_ERROR)

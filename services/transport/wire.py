@@ -6,9 +6,12 @@ import select
 from typing import TYPE_CHECKING, Any
 
 from OpenSSL import SSL
+from OpenSSL._util import ffi, lib
 
 if TYPE_CHECKING:
     import asyncio
+
+_ADDRESS = ffi.new("char **")
 
 Address = tuple[str, int] | None
 
@@ -27,6 +30,11 @@ def flush(tls: Any, transport: asyncio.Transport, plaintext: int = 0) -> None:
         transport.write(data)
         if len(data) < size:
             return
+
+
+def has_more(tls: Any) -> bool:
+    """Whether OpenSSL was given more than it has read: asking it to read costs an exception where it was not."""
+    return bool(lib.BIO_get_mem_data(tls._into_ssl, _ADDRESS) > 0)  # noqa: SLF001 - pyOpenSSL has no name for it
 
 
 def endpoint(transport: asyncio.BaseTransport, which: str) -> Address:

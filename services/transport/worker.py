@@ -93,7 +93,6 @@ async def serve(
         app,
         config,
         WorkerContext(None),
-        WorkerContext(None),
         source,
         state,
         loop,

@@ -75,7 +75,7 @@ def test_a_hostile_name_cannot_break_a_line(there: Trusting) -> None:
     folder = issued.save(there.folder / "evil")
     assert Client(folder, issued, there.server.port).refusal() != "let in"
     eventually(lambda: "CN=evil" in there.audit_log.read_text())
-    lines = [json.loads(line) for line in there.audit_log.read_text().splitlines()]
+    lines = [json.loads(line) for line in there.audit_log.read_text().rpartition("\n")[0].splitlines()]
     (found,) = [line for line in lines if (line.get("presented") or {}).get("subject") == "CN=evil"]
     assert len(found["presented"]["names"]) <= 1_024
     assert not [line for line in lines if line.get("identity", "").startswith("a@x.io")]
@@ -89,7 +89,7 @@ def test_whole_lines_of_several_workers(there: Trusting) -> None:
             assert line.get("/?secret=hunter2", more="authorization: Bearer hunter2\r\n").status == 200
 
     def entries() -> list[dict]:
-        return [json.loads(line) for line in there.audit_log.read_text().splitlines()]
+        return [json.loads(line) for line in there.audit_log.read_text().rpartition("\n")[0].splitlines()]
 
     eventually(lambda: sum(e["event"] == "connection.closed" for e in entries()) >= 40)
     assert all({"time", "event", "pid"} <= set(entry) for entry in entries())
