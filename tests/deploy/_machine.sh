@@ -28,9 +28,13 @@ home=$root/opt/handclasp
 mkdir -p "$home/bin" "$home/packages" "$home/project"
 mount --bind "$packages" "$home/packages"
 mount --bind "$project" "$home/project"
-for command in handclasp-serve:services.cli handclasp-pki:pki.__main__ handclasp-http2:clients.http2.__main__; do
-    printf '#!%s -P\nimport sys\nsys.path[:0] = ["/opt/handclasp/project", "/opt/handclasp/packages"]\nfrom %s import main\nif __name__ == "__main__":\n    main()\n' \
-        "$python" "${command#*:}" > "$home/bin/${command%:*}"
+scripts='import sys, tomllib
+for name, entry in tomllib.load(open(sys.argv[1], "rb"))["project"]["scripts"].items():
+    print(name + ":" + entry)'
+for command in $("$python" -c "$scripts" "$project/pyproject.toml"); do
+    IFS=: read -r name module function <<< "$command"
+    printf '#!%s -P\nimport sys\nsys.path[:0] = ["/opt/handclasp/project", "/opt/handclasp/packages"]\nfrom %s import %s as main\nif __name__ == "__main__":\n    main()\n' \
+        "$python" "$module" "$function" > "$home/bin/$name"
 done
 chmod 755 "$home/bin"/*
 units=$root/etc/systemd/system

@@ -12,7 +12,7 @@ install -d -o handclasp-credential -g handclasp-credential -m 700 /var/lib/handc
 as_pki() { setpriv --reuid handclasp-pki --regid handclasp-pki --clear-groups "$@"; }
 cd /
 as_pki handclasp-pki --state /var/lib/handclasp-pki init
-as_pki handclasp-pki --state /var/lib/handclasp-pki issue server web --dns localhost
+as_pki handclasp-pki --state /var/lib/handclasp-pki issue peer web --dns localhost
 as_pki handclasp-pki --state /var/lib/handclasp-pki issue client alice --email alice@example.com
 take() { rm -rf /next && mkdir -m 700 /next && cp -L /var/lib/handclasp-pki/credentials/web/*.crt /var/lib/handclasp-pki/credentials/web/tls.key /next/ && chmod 600 /next/tls.key && chown -R handclasp-credential: /next; }
 take && cp -a /next /var/lib/handclasp/tls
@@ -65,5 +65,20 @@ until_so 'sed "1,/the folder changes/d" /out | grep -q " reloaded "'
 say live_reloaded 'sed "1,/the folder changes/d" /out | grep -c " reloaded "'
 say live_same_process "[ $pid = \$(shown MainPID) ] && echo yes"
 say greeting_live ask
+# A renewal by enrollment, from a server that has the authority; then what is good for a copy: the service is restarted.
+as_pki handclasp-serve --state /var/lib/handclasp-pki --credential /var/lib/handclasp-pki/credentials/web --enrollment --bind localhost:9000 &
+until_so '(echo > /dev/tcp/localhost/9000) 2> /dev/null'
+echo HANDCLASP_URL=https://localhost:9000 > /etc/handclasp/renew.env
+rm /run/systemd/system/handclasp.service.d/live.conf
+mkdir /etc/systemd/system/handclasp-renew.service.d
+cp /run/systemd/system/handclasp.service.d/log.conf /etc/systemd/system/handclasp-renew.service.d/
+systemctl daemon-reload; ctl restart handclasp.service
+before=$(sha256sum < /var/lib/handclasp/tls/tls.crt) pid=$(shown MainPID)
+ctl start handclasp-renew.service
+say renewed 'systemctl show handclasp-renew.service --value -p Result'
+say renewed_certificate '[ "$before" != "$(sha256sum < /var/lib/handclasp/tls/tls.crt)" ] && echo another'
+until_so '[ "$(shown MainPID)" != "$pid" ] && [ "$(shown SubState)" = running ]'
+say renewed_copy 'cmp /var/lib/handclasp/tls/tls.crt /run/credentials/handclasp.service/tls.crt && echo same'
+kill %1
 ctl stop handclasp.service handclasp.socket
 say end 'shown SubState; shown Result'

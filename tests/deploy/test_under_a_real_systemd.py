@@ -75,4 +75,8 @@ def test_the_units_as_they_are(said: dict[str, str]) -> None:
     assert said["live_user"] == "handclasp-credential"
     assert int(said["live_reloaded"]) >= 2
     assert said["live_same_process"] == "yes"
+    # The timer's service asks a server with --enrollment, and has the copy made anew.
+    assert said["renewed"] == "success"
+    assert said["renewed_certificate"] == "another"
+    assert said["renewed_copy"] == "same"
     assert said["end"] == "dead success"
