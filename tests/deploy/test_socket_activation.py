@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from services.transport.passed import Passed, check_passed
+from services.transport.sockets import BindError
 from tests.deploy._serving import APP, asked
 from tests.support.admin import ask
 from tests.support.manager import started
@@ -127,23 +129,52 @@ def test_a_number_is_enough_for_other_managers(
         assert asked(service.port(), alice)[0] == service.pid
 
 
-def test_what_cannot_be_served_is_refused(tmp_path: Path, credentials: Path, listening: socket.socket) -> None:
-    """Each with one line that says what to do; nothing listens."""
-    credential = ("--credential", str(credentials / "localhost"))
-    assert "LISTEN_FDS is not set" in refused(tmp_path, *credential, "--bind", "fd://")
-    assert "LISTEN_FDS is not set" in refused(tmp_path, *credential, "--bind", "fd://https")
-    assert "is no socket" in refused(tmp_path, *credential, "--bind", "fd://3")
-    assert "begin with fd://3" in refused(tmp_path, *credential, "--bind", "fd://1")
-    assert "named twice" in refused(tmp_path, *credential, "--bind", "fd://3", "--bind", "fd://3", sockets=(listening,))
-    named = refused(tmp_path, *credential, "--bind", "fd://http", sockets=(listening,), LISTEN_FDNAMES="https")
-    assert "there are https" in named
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
-        datagrams.bind(("127.0.0.1", 0))
-        assert "ListenStream=" in refused(tmp_path, *credential, "--bind", "fd://3", sockets=(datagrams,))
+def test_what_is_no_tcp_socket_is_refused(tmp_path: Path, credentials: Path) -> None:
+    """With one line that says what to do; nothing listens."""
     with socket.socket(socket.AF_UNIX) as local:
         local.bind(str(tmp_path / "local"))
         local.listen()
-        assert "it is no TCP socket" in refused(tmp_path, *credential, "--bind", "fd://3", sockets=(local,))
+        options = ("--credential", str(credentials / "localhost"), "--bind", "fd://3")
+        assert "it is no TCP socket" in refused(tmp_path, *options, sockets=(local,))
+
+
+@pytest.mark.parametrize(
+    ("bind", "said"),
+    [
+        ("fd://", "LISTEN_FDS is not set"),
+        ("fd://https", "LISTEN_FDS is not set"),
+        ("fd://1048576", "it is no socket"),
+    ],
+)
+def test_nothing_was_passed(bind: str, said: str) -> None:
+    with pytest.raises(BindError, match=said):
+        Passed.take({}).claim(bind)
+
+
+@pytest.mark.parametrize("bind", ["fd://1", "fd://2097152", "fd://a:b", "fd://a/b", "fd://\n"])
+def test_what_can_name_no_socket(bind: str) -> None:
+    with pytest.raises(BindError, match="is no socket"):
+        check_passed(bind)
+
+
+def test_each_has_one_use(listening: socket.socket) -> None:
+    """A name that was not passed is told with those that were; none is taken twice; datagrams are no streams."""
+    number = os.dup(listening.fileno())
+    passed = Passed({number: "https"})
+    with pytest.raises(BindError, match="there are https"):
+        passed.claim("fd://http")
+    with pytest.raises(BindError, match="named twice"):
+        passed.claim("fd://https", "fd://https")
+    assert passed.left == [number]
+    (found,) = passed.claim("fd://https")["fd://https"]
+    found.close()
+    assert passed.left == []
+    with pytest.raises(BindError, match="named twice"):
+        passed.claim(f"fd://{number}")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
+        datagrams.bind(("127.0.0.1", 0))
+        with pytest.raises(BindError, match="ListenStream="):
+            Passed({datagrams.fileno(): ""}).claim("fd://")
 
 
 def test_an_admin_socket_that_others_reach_is_asked_for_twice(
