@@ -19,7 +19,7 @@ chroot "$root" /bin/sh -e /build
 echo "built: yes"
 
 # The last stage: what it copies is where it was made. An interpreter in root's home is another user's too, here.
-chmod o+x "$root/root" 2>/dev/null || true
+chmod o+x "$root$(echo ~root)" 2>/dev/null || true
 mkdir -p "$root/var/lib/handclasp" && chown 65532:65532 "$root/var/lib/handclasp"
 umount "$root/context"
 mount -t tmpfs tmpfs "$root/run"

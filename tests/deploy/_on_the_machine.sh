@@ -1,5 +1,5 @@
 # What an operator does, and what comes of it, as `name: value`; everything else is log.
-export PATH=/opt/handclasp/bin:$PATH HOME=/root
+export PATH=/opt/handclasp/bin:$PATH HOME=/
 say() { printf '%s: %s\n' "$1" "$(eval "$2" 2>&1 | tr '\n' ' ' | sed 's/ *$//')"; }
 shown() { timeout 30 systemctl show handclasp.service --value -p "$1"; }
 ask() { curl -m 5 -sS --cacert /alice/ca.crt --cert /alice/tls.crt --key /alice/tls.key https://localhost:8443/; }

@@ -22,8 +22,9 @@ def interpreter() -> Path:
     """One of this version outside of the home folders, which the units hide from their services."""
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     own = Path(sys.base_prefix, "bin", f"python{version}")
+    homes = (Path("~root").expanduser(), Path("/home"))
     for found in (own, Path("/usr/local/bin", own.name), Path("/usr/bin", own.name)):
-        if found.exists() and not found.resolve().is_relative_to("/root") and not found.is_relative_to("/home"):
+        if found.exists() and not any(found.resolve().is_relative_to(home) for home in homes):
             return found
     pytest.skip(f"Python {version} is in a home folder alone, which the units hide: apt-get install python{version}")
 
