@@ -63,6 +63,19 @@ contracts:
 bench *args:
     @uv run -q --group bench python -m tests.bench {{ args }}
 
+# The documentation as a site in ./site: a warning, a dead link, or anything to be fetched from elsewhere is an error.
+docs:
+    @DISABLE_MKDOCS_2_WARNING=true NO_MKDOCS_2_WARNING=true uv run -q --group docs mkdocs build --strict
+    @python -m tests.docs.site site
+
+# The same on http://localhost:8000, and again whenever a page changes.
+docs-serve *args:
+    @DISABLE_MKDOCS_2_WARNING=true NO_MKDOCS_2_WARNING=true uv run -q --group docs mkdocs serve --strict {{ args }}
+
+# Write the reference anew, from the code: docs/reference.
+reference:
+    @python -m tests.docs.reference --write
+
 # A flame graph of the server under load: `just profile h2`, `just profile h1 --bare`, `just profile connections`.
 profile *args:
     @uv run -q --group bench python -m tests.bench.profile {{ args }}

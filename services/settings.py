@@ -130,7 +130,9 @@ class Settings(BaseSettings):
     workers: int = Field(1, ge=1, le=256)
     """Processes that share the sockets."""
     tls_policy: TLSPolicy = TLSPolicy.DEFAULT
+    """TLS versions and suites: `default`, `modern` (1.3 alone), `intermediate` (what RSA keys need, too)."""
     json_logs: bool = False
+    """Log JSON lines."""
     access_log: bool = True
     """Write a line a request."""
     handshake_timeout: Seconds = Field(10.0, gt=0, le=600)
