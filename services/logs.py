@@ -67,8 +67,10 @@ def configure(*, json: bool) -> None:
 
 
 def access(scope: Any, status: int | None, seconds: float) -> None:
-    """Write one request's line. The query is left out: it may hold secrets."""
-    peer: Peer = scope["extensions"]["handclasp"]["peer"]
+    """Write one request's line, with the rule that let it in. The query is left out: it may hold secrets."""
+    ours = scope["extensions"]["handclasp"]
+    peer: Peer = ours["peer"]
+    decided = {"decision": ours["decision"]} if "decision" in ours else {}
     websocket = scope["type"] == "websocket"
     _access.info(
         "request",
@@ -78,6 +80,7 @@ def access(scope: Any, status: int | None, seconds: float) -> None:
         protocol=("WebSocket over HTTP/" if websocket else "HTTP/") + scope["http_version"],
         ms=round(seconds * 1000, 1),
         identity=peer.identity.name,
+        **decided,
     )
 
 

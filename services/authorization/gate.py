@@ -103,7 +103,9 @@ class Gate:
             if not allowed:
                 self._say_no(peer, method, scope["path"], "engine", "the engine denies it")
                 return False
-        log.info("allowed", identity=peer.identity.name, method=method, path=scope["path"], reason=reason)
+        ours = scope.get("extensions", {}).get("handclasp")
+        if ours is not None:
+            ours["decision"] = reason  # for the request's own line in the log
         self._decided(peer, True, "policy" if self._engine is None else "engine", reason)
         return True
 

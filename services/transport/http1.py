@@ -16,6 +16,7 @@ import structlog
 from services.transport import limits
 from services.transport.exchange import Exchange
 from services.transport.fields import date, sendable
+from services.transport.h1_repeats import Requests, response_head
 from services.transport.head import Head
 from services.transport.intake import Intake
 from services.transport.target import TargetError, origin_form
@@ -72,6 +73,11 @@ class HTTP1:
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=listener.config.h11_max_incomplete_size)
         self._intake = Intake(listener.loop, self._parse, self._go_on)
         self._stream: Stream | None = None
+        self._known = Requests()
+        self._heard = b""
+        """What h11 hears now, if that may be a whole request."""
+        self._unheard = b""
+        """The request that is being answered, where h11 knows nothing of it."""
         self._switched = False
         """What comes and goes is a WebSocket's: h11 sees none of it but the answer to the handshake."""
         self._held = False
@@ -82,6 +88,7 @@ class HTTP1:
         self._leaving = False
         """The next response is the last: it says so."""
         self._closed = False
+        self._asked: Head | None = None
         self._head_timer: asyncio.TimerHandle | None = None
 
     # What the connection calls.
@@ -100,8 +107,22 @@ class HTTP1:
         if self._switched:
             self._body(data)
             return True
+        if self._stream is None and (known := self._known.get(data)) is not None and not self._h11.trailing_data[0]:
+            self._unheard = data
+            self._ask(known, whole=True)
+            return True
+        self._catch_up()
+        self._heard = data if self._stream is None and not self._h11.trailing_data[0] else b""
         self._h11.receive_data(data)
         return self._events()
+
+    def _catch_up(self) -> None:
+        """Let h11 hear of the request that is being answered without it: there is more to it than was thought."""
+        if self._unheard:
+            self._h11.receive_data(self._unheard)
+            self._unheard = b""
+            self._h11.next_event()
+            self._h11.next_event()
 
     def _go_on(self) -> None:
         if not self._closed:
@@ -187,6 +208,7 @@ class HTTP1:
     def inform(self, _: Stream, headers: Fields) -> None:
         """Send an informational response (RFC 9110 section 15.2) ahead of the final one."""
         if not self._closed:
+            self._catch_up()
             status = int(headers[0][1])
             self.connection.send(self._sent(h11.InformationalResponse(status_code=status, headers=headers[1:])))
 
@@ -229,7 +251,10 @@ class HTTP1:
             elif isinstance(event, h11.EndOfMessage):
                 self._body_ended()
                 if not connection.trailing_data[0]:
+                    if self._asked is not None and self._heard:
+                        self._known.remember(self._heard, self._asked)
                     return True
+                self._heard = b""
             else:
                 return False
         return False
@@ -254,18 +279,24 @@ class HTTP1:
             return
         head = Head(event.http_version.decode(), event.method, target, fields)
         names = {name for name, _ in fields}
+        self._asked = head
         if b"upgrade" in names and _asks_for_websocket(event):
             self._switched = True
-            stream: Stream = WebSocketStream(self, 1)
+            self._stream = WebSocketStream(self, 1)
+            self._stream.begin(head)
+            if early := self._h11.trailing_data[0]:
+                self._body(early)
         else:
-            stream = Exchange(self, 1)
-            stream.request_ended = names.isdisjoint((b"content-length", b"transfer-encoding"))
-        self._stream = stream
+            self._ask(head, whole=names.isdisjoint((b"content-length", b"transfer-encoding")))
+
+    def _ask(self, head: Head, *, whole: bool) -> None:
+        """Have the application answer; `whole`: there is no body."""
+        self.connection.set_idle(False)
+        self._stream = stream = Exchange(self, 1)
+        stream.request_ended = whole
         stream.begin(head)
         if stream.ended:  # refused: who asks like this is not asked for more
             self._leaving = True
-        if self._switched and (early := self._h11.trailing_data[0]):
-            self._body(early)
 
     def _body(self, data: bytes) -> None:
         stream = self._stream
@@ -281,6 +312,7 @@ class HTTP1:
 
     def _refuse(self, status: int) -> None:
         """Answer what no application hears of, or no more; then the connection ends."""
+        self._catch_up()
         self.connection.limit_broken(_REFUSALS.get(status, _REFUSALS[400]), status)
         if self._h11.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             fields = [(b"content-length", b"0"), _CLOSE, date()]
@@ -339,6 +371,12 @@ class HTTP1:
 
     def _say(self, stream: Stream, *, urgent: bool) -> bool:
         """Send what the stream has to say, as far as the peer takes it; return whether that was all."""
+        if self._unheard:
+            if (whole := self._known_response(stream)) is not None:
+                self._unheard = b""
+                self.connection.send(whole)
+                return True
+            self._catch_up()
         said: list[bytes | memoryview] = []
         gathered = 0
         if stream.headers is not None:
@@ -355,12 +393,23 @@ class HTTP1:
                 self.connection.send(b"".join(said))
                 said.clear()
                 gathered = 0
-        whole = stream.ended and not stream.pending
-        if whole and self._h11.our_state is not h11.SWITCHED_PROTOCOL:
+        ended = stream.ended and not stream.pending
+        if ended and self._h11.our_state is not h11.SWITCHED_PROTOCOL:
             said.append(self._sent(_END))
         if said:
             self.connection.send(b"".join(said))
-        return whole
+        return ended
+
+    def _known_response(self, stream: Stream) -> bytes | None:
+        """A response that is there as a whole, and whose like was sent before."""
+        if stream.headers is None or not stream.ended or self._leaving or stream.pending_size > limits.WRITE:
+            return None
+        (_, status), *fields = stream.headers
+        head = response_head(status, tuple(fields), stream.pending_size)
+        if head is None:
+            return None
+        stream.headers = None
+        return head + stream.take(limits.WRITE) if stream.pending else head
 
     def _response(self, stream: Stream, headers: Fields) -> bytes:
         (_, status), *fields = headers
@@ -379,10 +428,11 @@ class HTTP1:
         self._stream = None
         stream.answered = True
         stream.disconnected()
-        if self._switched or self._h11.our_state is not h11.DONE or self._h11.their_state is not h11.DONE:
-            self.finish()
-            return
-        self._h11.start_next_cycle()
+        if self._h11.our_state is not h11.IDLE:  # that it is where h11 was not asked
+            if self._switched or self._h11.our_state is not h11.DONE or self._h11.their_state is not h11.DONE:
+                self.finish()
+                return
+            self._h11.start_next_cycle()
         self.connection.set_idle(True)
         if self._leaving:  # its response left before the process was asked to stop: it did not say `Connection: close`
             self.loop.call_later(_LATE_REQUEST, self._close_if_idle)

@@ -76,6 +76,7 @@ def test_rules_decide(there: Trusting, ops: Client, eve: Client, over: str) -> N
         assert hers.get("/").status == 200
     there.audited("request.refused", status=403, reason="no rule matches")
     there.server.logged("denied")
+    assert any("decision=" in line and "rule" in line for line in there.server.logged(" request "))
     assert "rule 2 (line 6) allows it" in there.server.log()
 
 
