@@ -64,11 +64,11 @@ class Figure:
         return tuple(one for one in self.contestants if one not in (OURS, self.base))
 
     def meets(self, other: Contestant, ratio: float) -> bool | None:
-        """Whether the target is met; None where there is none."""
+        """Whether the target is met, to the two digits that both are said with; None where there is none."""
         target = self.targets.get(other.name)
         if target is None:
             return None
-        return ratio <= target if self.smaller_is_better else ratio >= target
+        return round(ratio, 2) <= target if self.smaller_is_better else round(ratio, 2) >= target
 
 
 _STOCK, _LOOP = (STOCK, who.STOCK_UVLOOP), who.OPENSSL

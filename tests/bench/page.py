@@ -112,7 +112,7 @@ def _target_rows(comparison: Comparison) -> Iterator[Sequence[str]]:
 
 def _figure(comparison: Comparison) -> str:
     figure = comparison.figure
-    title = f"### {figure.title[:1].upper()}{figure.title[1:]}\n\n"
+    title = f"### {figure.title}\n\n"
     if comparison.offered:
         title += f"Everybody was offered {comparison.offered:,.0f} requests a second.\n\n"
     heads = ["server", figure.unit, "ratio", "CPU ratio"]
