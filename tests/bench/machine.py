@@ -11,6 +11,7 @@ import subprocess
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,9 +40,7 @@ class Cores:
 
         Where that leaves none to the load alone, several workers share theirs with it.
         """
-        if not hasattr(os, "sched_getaffinity"):
-            return cls(frozenset(), frozenset())
-        allowed = sorted(os.sched_getaffinity(0))
+        allowed = _allowed()
         return cls(frozenset(allowed[:workers]), frozenset(allowed[-1:]))
 
     @classmethod
@@ -58,6 +57,15 @@ class Cores:
         if self.server & self.load:
             return "one core alone: server and load share it, and the figures are too low"
         return None
+
+
+@cache
+def _allowed() -> tuple[int, ...]:
+    """Those that this process might use when it was first asked: later it is pinned to some of them itself."""
+    return tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else ()
+
+
+_allowed()
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from tests.bench.comparison import Comparison, Sample, Spread
 from tests.bench.contestants import GRANIAN, OURS, STOCK, WITH_ALL, WITH_NOTHING
 from tests.bench.figures import AGAINST_STOCK, COSTS, QUICK, REQUESTS, WHOLE
 from tests.bench.loads import Outcome
+from tests.bench.machine import Cores, pinned
 from tests.bench.measuring import Found
 from tests.bench.page import page
 from tests.bench.profile import own_shares
@@ -117,6 +118,13 @@ def test_the_page_has_targets_figures_and_what_is_void() -> None:
     assert "![Requests](benchmarks/requests.svg)" in text
     assert "| handclasp | yes | yes | yes | yes | - |" in text
     assert "2 rounds of 0.5 s" in text
+
+
+def test_who_is_pinned_still_knows_the_other_cores() -> None:
+    """The load's process is on its own core when it starts the servers: these are to have theirs."""
+    before = Cores.choose(2)
+    with pinned(before.load):
+        assert Cores.choose(2) == before
 
 
 def test_figures_have_names_of_their_own_and_targets_of_those_who_take_part() -> None:
