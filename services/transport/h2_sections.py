@@ -123,6 +123,18 @@ class SectionEncoder(Encoder):
         self._is_same = False
         self._known.clear()
 
+    @property
+    def header_table_size(self) -> int:
+        """What the peer allows for the dynamic table (RFC 9113 section 6.5.2)."""
+        return self.header_table.maxsize
+
+    @header_table_size.setter
+    def header_table_size(self, size: int) -> None:
+        # Set to what it is already, hpack would forget that a change has not been told yet: its index means another
+        # entry to the peer from then on.
+        if size != self.header_table.maxsize:
+            Encoder.header_table_size.fset(self, size)  # type: ignore[attr-defined]
+
     def encode(self, headers: Any, huffman: bool = True) -> bytes:
         """The bytes of a section."""
         key = tuple(headers)
