@@ -11,10 +11,8 @@ import typer
 from pki import completions, shell
 from pki.errors import PKIError, UsageError
 from services import logs
-from services.authorization.explaining import identity_of
 from services.authorization.policy import Policy
 from services.loading import AppNotFoundError
-from services.probe import probe
 from services.processes import run
 from services.server import AuditLogError
 from services.settings import Settings, SettingsError
@@ -158,6 +156,8 @@ def serve(
     if explain_policy is not None:
         raise typer.Exit(_explain(settings, *explain_policy, as_json=as_json))
     if ask is not None:
+        from services.probe import probe
+
         yes, said = probe(settings, ask)
         typer.echo(said, err=not yes)
         raise typer.Exit(0 if yes else 1)
@@ -175,6 +175,8 @@ def _explain(settings: Settings, who: str, method: str, path: str, *, as_json: b
         raise SettingsError("there is no policy to explain: name one with --policy FILE")
     if not path.startswith("/") and "://" not in path:
         raise UsageError(f"{path!r} is no path: it begins with /")
+    from services.authorization.explaining import identity_of
+
     policy = Policy.load(settings.policy)
     for doubt in policy.doubts():
         shell.complain("handclasp-serve", "warning", f"{settings.policy}: {doubt}")

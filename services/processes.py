@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from services.server import Sockets
     from services.settings import Settings
+    from services.transport.accepting import Share
     from services.transport.snapshot import Snapshot
     from services.transport.sockets import Address
 
@@ -140,7 +141,7 @@ def _run(server: Server, main: Coroutine[Any, Any, bool]) -> None:
             os._exit(0)  # leaving the block would join the threads
 
 
-def _work(settings: Settings, sockets: Sockets, pipe: Pipe) -> None:
+def _work(settings: Settings, sockets: Sockets, pipe: Pipe, share: Share) -> None:
     """Be one worker. The pipe tells the parent that we are ready, and tells us when to leave: also when it is gone."""
     logs.configure(json=settings.json_logs)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent alone decides
@@ -179,6 +180,7 @@ def _work(settings: Settings, sockets: Sockets, pipe: Pipe) -> None:
             ready=lambda: pipe.send(Word.READY),
             retire=lambda: pipe.send(Word.RETIRE),
             yielding=yielding,
+            share=share,
         )
 
     try:

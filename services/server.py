@@ -1,4 +1,8 @@
-"""What one process serves: the application, with all that stands in front of it and all that watches."""
+"""What one process serves: the application, with all that stands in front of it and all that watches.
+
+What only some servers have is imported where they are found to have it: the admin listener brings Quart, enrollment
+connectrpc and the inventory, together more than half of the time in which a server starts.
+"""
 
 from __future__ import annotations
 
@@ -12,18 +16,13 @@ from socket import AF_UNIX
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from pki.authority_files import check_passphrase, read_passphrase
-from pki.lifecycle import Lifecycle
 from pki.state import State
 from services import logs, metrics
 from services.admin.binding import answers_to
-from services.admin.routes import create_admin
 from services.admin.service import Readiness
 from services.audit import KEY as AUDIT
 from services.audit import open_audit
 from services.authorization.gate import Gate
-from services.enrollment.listener import Bootstrapping
-from services.enrollment.service import KEY as ENROLLMENT
-from services.enrollment.service import Enrollment
 from services.loading import load_app, load_engine
 from services.overview import KEY, Overview
 from services.settings import SettingsError
@@ -36,9 +35,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
     from services.audit import Audit
+    from services.enrollment.service import Enrollment
     from services.peer import Peer
     from services.settings import Settings
     from services.telemetry import Tracing
+    from services.transport.accepting import Share
     from services.transport.engine import AppWrapper
 
 
@@ -91,9 +92,11 @@ class Server:
         ready: Callable[[], None],
         retire: Callable[[], None] = lambda: None,
         yielding: asyncio.Event | None = None,
+        share: Share | None = None,
     ) -> bool:
         """Serve until asked to stop, and beside it until that is done, or until `yielding` is set.
 
+        `share` is this worker's, where it is one of several.
         Return whether all has ended. Once a process: counters and exporters are the process's.
         """
         overview = self._observe(stop)
@@ -103,8 +106,6 @@ class Server:
             return stop.asked.is_set() and (yielding is None or not yielding.is_set())
 
         readiness = Readiness(lambda: self.source.snapshot, stopping)
-        trust = metrics.TrustCollector(lambda: self.source.snapshot, self.source.folder.name)
-        admin_app = create_admin(readiness, partial(metrics.exposition, trust=trust), self._answering(sockets.admin))
 
         def started() -> None:
             readiness.started = True
@@ -113,7 +114,7 @@ class Server:
         patience = asyncio.create_task(self._run_out_of_patience(stop, overview))
         self._config.logger_class = partial(logs.EngineLogger, ended=self._ended())  # type: ignore[assignment]
         try:
-            async with serving(admin_app, sockets.admin, yielding), self._enrolling(sockets.enroll):
+            async with self._administering(sockets.admin, readiness, yielding), self._enrolling(sockets.enroll):
                 return await serve(
                     self._app if self._tracing is None else self._tracing.trace(self._app),
                     self._config,
@@ -123,15 +124,10 @@ class Server:
                     terms=self._terms(overview),
                     ready=started,
                     retire=retire,
+                    share=share,
                 )
         finally:
             patience.cancel()
-
-    def _answering(self, sockets: Sequence[socket.socket]) -> Callable[[str], bool]:
-        """Whether the admin listener is meant by a host."""
-        settings = self._settings
-        public = settings.admin_public or any(sock.family == AF_UNIX for sock in sockets)
-        return partial(answers_to, bind=settings.admin_bind or "", public=public)
 
     async def _run_out_of_patience(self, stop: Stop, overview: Overview) -> None:
         """Tell streams that the server stops, in time for the words to arrive."""
@@ -148,11 +144,34 @@ class Server:
             self._enrollment.close()
 
     @asynccontextmanager
+    async def _administering(
+        self, sockets: Sequence[socket.socket], readiness: Readiness, ended: asyncio.Event | None
+    ) -> AsyncIterator[None]:
+        """Answer probes and who collects metrics, until `ended` where it is given."""
+        if not sockets:
+            yield
+            return
+        from services.admin.routes import create_admin
+
+        settings = self._settings
+        public = settings.admin_public or any(sock.family == AF_UNIX for sock in sockets)
+        trust = metrics.TrustCollector(lambda: self.source.snapshot, self.source.folder.name)
+        app = create_admin(
+            readiness,
+            partial(metrics.exposition, trust=trust),
+            partial(answers_to, bind=settings.admin_bind or "", public=public),
+        )
+        async with serving(app, sockets, ended):
+            yield
+
+    @asynccontextmanager
     async def _enrolling(self, sockets: Sequence[socket.socket]) -> AsyncIterator[None]:
         """Answer those who have a token, under the credential that is in force."""
         if not sockets or self._enrollment is None:
             yield
             return
+        from services.enrollment.listener import Bootstrapping
+
         listener = Bootstrapping(self._enrollment, self.source)
         self._audit.observers.append(listener.observe)
         async with serving(listener.app, sockets, context=listener.context):
@@ -183,11 +202,17 @@ class Server:
             admission=self._settings.admission(),
             audit=self._audit,
             access=self._ended(),
-            state={KEY: overview, AUDIT: self._audit}
-            | ({} if self._enrollment is None else {ENROLLMENT: self._enrollment}),
+            state={KEY: overview, AUDIT: self._audit} | self._enrollment_state(),
             # Not all of them at the same moment.
             max_requests=None if limit is None else limit + random.randrange(limit // 10 + 1),  # noqa: S311 - no secret
         )
+
+    def _enrollment_state(self) -> dict[str, Any]:
+        if self._enrollment is None:
+            return {}
+        from services.enrollment.service import KEY as ENROLLMENT
+
+        return {ENROLLMENT: self._enrollment}
 
     def _ended(self) -> logs.Ended | None:
         """Who is told of a request that has ended: the access log, the metrics, both, nobody."""
@@ -216,6 +241,8 @@ def _enrollment(settings: Settings, audit: Audit) -> Enrollment | None:
     if not settings.issues or settings.state is None:
         return None
     from pki.enrolling import Enrolling
+    from pki.lifecycle import Lifecycle
+    from services.enrollment.service import Enrollment
 
     passphrase = None if settings.passphrase_file is None else read_passphrase(settings.passphrase_file)
     if passphrase is None and (spoken := os.environb.get(b"HANDCLASP_CA_PASSPHRASE")) is not None:

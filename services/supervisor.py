@@ -22,12 +22,15 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from services.notify import Notifier
+from services.transport.accepting import Shares
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from multiprocessing.connection import Connection as Pipe
     from multiprocessing.context import SpawnProcess
     from types import FrameType
+
+    from services.transport.accepting import Share
 
 log = structlog.get_logger("handclasp.processes")
 
@@ -61,6 +64,7 @@ class _Worker:
     process: SpawnProcess
     pipe: Pipe
     succeeds: _Worker | None
+    share: Share
     born: float = field(default_factory=time.monotonic)
     ready: bool = False
     leaving: bool = False
@@ -92,11 +96,11 @@ class _Worker:
 
 
 class Supervisor:
-    """The parent of `count` workers, each a process of its own that runs `work(pipe)`."""
+    """The parent of `count` workers, each a process of its own that runs `work(pipe, share)`."""
 
     def __init__(
         self,
-        work: Callable[[Pipe], None],
+        work: Callable[[Pipe, Share], None],
         count: int,
         ready: Callable[[], None],
         buried: Callable[[int], None] = lambda _: None,
@@ -109,6 +113,7 @@ class Supervisor:
         self._count = count
         self._ready = ready
         self._context = multiprocessing.get_context("spawn")
+        self._shares = Shares(count)
         self._workers: list[_Worker] = []
         self._outgoing: deque[_Worker] = deque()
         self._announced = False
@@ -155,7 +160,8 @@ class Supervisor:
 
     def _start(self, succeeds: _Worker | None = None) -> None:
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=self._work, args=(theirs,))
+        share = self._shares.new({worker.share.place for worker in self._workers})
+        process = self._context.Process(target=self._work, args=(theirs, share))
         # Born with Ctrl-C blocked: a worker ignores it from its first instant.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
@@ -163,7 +169,7 @@ class Supervisor:
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         theirs.close()
-        worker = _Worker(process, ours, succeeds)
+        worker = _Worker(process, ours, succeeds, share)
         self._workers.append(worker)
         if self._stopping:  # a signal came while it was being started
             worker.leave()
@@ -242,6 +248,7 @@ class Supervisor:
     def _bury(self, worker: _Worker) -> bool:
         """Take leave of a worker that has ended; return whether the server has failed with it."""
         self._workers.remove(worker)
+        worker.share.leave()
         worker.pipe.close()
         if worker.process.pid is not None:
             self._buried(worker.process.pid)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from services.audit import Audit
+from services.transport.accepting import Acceptor
 from services.transport.admission import Admission
 from services.transport.engine import Lifespan, WorkerContext
 from services.transport.handshake import Handshake
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Coroutine, Mapping, Sequence
 
+    from services.transport.accepting import Share
     from services.transport.engine import AppWrapper, Config
     from services.transport.snapshot import Snapshot
     from services.transport.source import CredentialSource
@@ -72,10 +74,12 @@ async def serve(
     terms: Terms,
     ready: Callable[[], None] = lambda: None,
     retire: Callable[[], None] = lambda: None,
+    share: Share | None = None,
 ) -> bool:
     """Serve `app` on the sockets until asked to stop, then drain for up to `config.graceful_timeout` seconds.
 
     `ready` is called once, when connections are being accepted; `retire` once, when `terms.max_requests` were answered.
+    `share` is this worker's part of what arrives, where it is one of several on the same sockets.
     Return whether all has ended; where it has not, the application still holds tasks or threads, and the process should
     not wait for them.
 
@@ -112,9 +116,12 @@ async def serve(
 
     source.on_change = judge
     watch = loop.create_task(source.watch())
-    servers = [
-        await loop.create_server(partial(Handshake, listener), sock=sock, backlog=config.backlog) for sock in sockets
-    ]
+    protocol = partial(Handshake, listener)
+    servers: Sequence[asyncio.Server | Acceptor] = (
+        [await loop.create_server(protocol, sock=sock, backlog=config.backlog) for sock in sockets]
+        if share is None
+        else [Acceptor(loop, sockets, protocol, share, lambda: len(listener.connections))]
+    )
     try:
         ready()
         await stop.asked.wait()
@@ -127,10 +134,12 @@ async def serve(
     return drained and ended
 
 
-async def _drain(listener: Listener, servers: Sequence[asyncio.Server], stop: Stop) -> bool:
+async def _drain(listener: Listener, servers: Sequence[asyncio.Server | Acceptor], stop: Stop) -> bool:
     await listener.worker.terminated.set()
     for server in servers:
         server.close()
+        if isinstance(server, Acceptor):
+            await server.settled()
     for connection in list(listener.connections):
         connection.shut_down()
     await _unless(stop, listener.emptied(), patience=listener.config.graceful_timeout)
