@@ -143,12 +143,16 @@ def console(*, stderr: bool = False, width: int | None = None) -> Console:
 
 
 def run(
-    app: typer.Typer, program: str, expected: tuple[type[Exception], ...], arguments: Sequence[str] | None = None
+    app: typer.Typer,
+    program: str,
+    expected: tuple[type[Exception], ...] | Callable[[], tuple[type[Exception], ...]],
+    arguments: Sequence[str] | None = None,
 ) -> int:
     """Run a command and return its exit code.
 
-    `expected` are the errors that a user can cause; one that has an `exit_code` decides it, else it is 1. Any other
-    exception is a defect of ours, and passes through.
+    `expected` are the errors that a user can cause, or what names them once there is one: so that a command need not
+    import, before it is known to be asked for, all that can fail. One that has an `exit_code` decides it, else it is 1.
+    Any other exception is a defect of ours, and passes through.
     """
     # Where a descriptor was closed (`>&-`), there is no stream, and nobody to tell.
     sys.stdout = sys.stdout or _nowhere()
@@ -161,7 +165,7 @@ def run(
         completions.prepare(program)
         code = _sparing(get_command(app))(args=words, prog_name=program, standalone_mode=False)
         sys.stdout.flush()
-    except expected as error:
+    except _named(expected) as error:
         return _fail(program, str(error), int(getattr(error, "exit_code", 1)))
     except typer.TyperException as error:
         return _fail(program, _usage(error, program), error.exit_code)
@@ -174,6 +178,12 @@ def run(
     except OSError as error:
         return _fail(program, f"{error.filename or 'output'}: {error.strerror or error}", 1)
     return code or 0
+
+
+def _named(
+    expected: tuple[type[Exception], ...] | Callable[[], tuple[type[Exception], ...]],
+) -> tuple[type[Exception], ...]:
+    return expected() if callable(expected) else expected
 
 
 def _nowhere() -> TextIO:

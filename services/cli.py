@@ -1,4 +1,7 @@
-"""`handclasp-serve`: words to settings, settings to processes."""
+"""`handclasp-serve`: words to settings, settings to processes.
+
+What serves is imported when something is to be served: help, completions and the version are there at once.
+"""
 
 from __future__ import annotations
 
@@ -9,21 +12,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pki import completions, shell
-from pki.errors import PKIError, UsageError
-from services import logs
-from services.authorization.policy import Policy
-from services.loading import AppNotFoundError
-from services.processes import run
-from services.server import AuditLogError
-from services.settings import Settings, SettingsError
-from services.transport.context import TLSPolicy
-from services.transport.engine import LifespanFailureError, LifespanTimeoutError
-from services.transport.sockets import Address, BindError
+from services.transport.tls_policy import TLSPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from services.settings import Settings
     from services.transport.snapshot import Snapshot
+    from services.transport.sockets import Address
 
 _HELP = """Serve an ASGI application over mutual TLS.
 
@@ -40,15 +36,24 @@ Every option is also an environment variable (HANDCLASP_TLS_POLICY) and a key of
 """
 
 
-_EXPECTED = (
-    AuditLogError,
-    SettingsError,
-    AppNotFoundError,
-    PKIError,
-    BindError,
-    LifespanFailureError,
-    LifespanTimeoutError,
-)
+def _expected() -> tuple[type[Exception], ...]:
+    """What the user can have done wrong."""
+    from pki.errors import PKIError
+    from services.loading import AppNotFoundError
+    from services.server import AuditLogError
+    from services.settings import SettingsError
+    from services.transport.engine import LifespanFailureError, LifespanTimeoutError
+    from services.transport.sockets import BindError
+
+    return (
+        AuditLogError,
+        SettingsError,
+        AppNotFoundError,
+        PKIError,
+        BindError,
+        LifespanFailureError,
+        LifespanTimeoutError,
+    )
 
 
 def serve(
@@ -150,6 +155,11 @@ def serve(
         "traces": traces,
         "max_requests": max_requests,
     }
+    from pki.errors import UsageError
+    from services import logs
+    from services.processes import run
+    from services.settings import Settings
+
     settings = Settings.read(**{name: value for name, value in spoken.items() if value is not None})
     if as_json and explain_policy is None:
         raise UsageError("--json goes with --explain-policy: logs are JSON with --json-logs")
@@ -171,12 +181,15 @@ def serve(
 
 def _explain(settings: Settings, who: str, method: str, path: str, *, as_json: bool) -> int:
     """Print what the policy says, and by which rule; the exit code is 1 where it says no."""
+    from pki.errors import UsageError
+    from services.authorization.explaining import identity_of
+    from services.authorization.policy import Policy
+    from services.settings import SettingsError
+
     if settings.policy is None:
         raise SettingsError("there is no policy to explain: name one with --policy FILE")
     if not path.startswith("/") and "://" not in path:
         raise UsageError(f"{path!r} is no path: it begins with /")
-    from services.authorization.explaining import identity_of
-
     policy = Policy.load(settings.policy)
     for doubt in policy.doubts():
         shell.complain("handclasp-serve", "warning", f"{settings.policy}: {doubt}")
@@ -209,4 +222,4 @@ def main() -> int:
     """Run the command, and return its exit code: 2 for a wrong word, 1 for what cannot be served."""
     app = shell.new_app()
     app.command(help=_HELP, epilog=shell.EXIT_CODES, context_settings=shell.SETTINGS)(serve)
-    return shell.run(app, "handclasp-serve", _EXPECTED)
+    return shell.run(app, "handclasp-serve", _expected)

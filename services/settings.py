@@ -29,11 +29,11 @@ from services.admin.binding import check_bind
 from services.logs import EngineLogger
 from services.transport.admission import Admission, server_names
 from services.transport.candidate import TrustRules
-from services.transport.context import TLSPolicy
 from services.transport.engine import Config
 from services.transport.limits import Limits
 from services.transport.passed import check_passed, is_passed
 from services.transport.sockets import BACKLOG, Address, BindError
+from services.transport.tls_policy import TLSPolicy
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails

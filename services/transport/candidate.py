@@ -19,9 +19,10 @@ from pki.errors import CredentialError, PKIError, TrustError
 from pki.identity import Purpose, has_purpose
 from pki.trust import is_authority, was_issued_by
 from services.authorization.policy import Policy
-from services.transport.context import TLSPolicy, server_context
+from services.transport.context import server_context
 from services.transport.revocations import Revocations
 from services.transport.snapshot import Snapshot
+from services.transport.tls_policy import TLSPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ssl
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from enum import Enum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ from pki.errors import CredentialError, IdentityError, PKIError
 from pki.identity import Identity, Purpose, has_purpose
 from services.transport.path import path_of
 from services.transport.revocations import NO_REVOCATIONS, Objection
+from services.transport.tls_policy import TLSPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,17 +47,6 @@ _OBJECTIONS = {
 
 _SECURITY_LEVEL = b"@SECLEVEL=2"
 """112 bits: RSA and DH from 2048, curves from 224, no SHA-1 signatures, whatever the library was built with."""
-
-
-class TLSPolicy(Enum):
-    """What is offered to clients. Every suite has forward secrecy and authenticated encryption."""
-
-    DEFAULT = "default"
-    """TLS 1.3, and for TLS 1.2 one suite: ECDHE-ECDSA-AES256-GCM-SHA384."""
-    MODERN = "modern"
-    """TLS 1.3 alone."""
-    INTERMEDIATE = "intermediate"
-    """Also the other ECDHE suites with an AEAD for TLS 1.2: what RSA keys and older clients need."""
 
 
 _TLS12_SUITES = {

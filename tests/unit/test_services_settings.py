@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from services.settings import Settings, SettingsError
-from services.transport.context import TLSPolicy
+from services.transport.tls_policy import TLSPolicy
 
 if TYPE_CHECKING:
     from pathlib import Path
