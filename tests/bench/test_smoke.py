@@ -7,10 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.bench.servers import ROOT
 from tests.support.tools import require
 
 
+@pytest.mark.slow
 def test_a_short_round_is_measured_and_every_answer_checked() -> None:
     """`python -m tests.bench.quick` starts both servers, loads them, and prints a ratio of what was found."""
     require("go")

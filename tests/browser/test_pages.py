@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser, Page, Playwright, Request, Response
 
-# The pictures in docs are made by this test: HANDCLASP_SCREENSHOTS=docs/screenshots uv run just test tests/browser
+pytestmark = pytest.mark.slow
+
+# The pictures in docs are made by this test: HANDCLASP_SCREENSHOTS=docs/screenshots uv run just test-slow tests/browser
 _PICTURES = Path(os.environ.get("HANDCLASP_SCREENSHOTS", ROOT / "artifacts" / "screenshots"))
 
 _POLICY = """

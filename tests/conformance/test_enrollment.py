@@ -353,6 +353,7 @@ def test_who_asks_too_often(tmp_path: Path) -> None:
             refused(answer, "unauthenticated" if number < 3 else "resource_exhausted", "")
 
 
+@pytest.mark.slow
 def test_an_authority_that_cannot_sign(tmp_path: Path) -> None:
     """The caller is told to come again, and nothing of paths; the log says why. What serves goes on serving."""
     authority = Authority(tmp_path)
@@ -368,6 +369,7 @@ def test_an_authority_that_cannot_sign(tmp_path: Path) -> None:
         assert post(authority.alice, server.port, f"{SERVICE}/GetTrustBundle", {})[0] == 200
 
 
+@pytest.mark.slow
 def test_without_an_authority(tmp_path: Path) -> None:
     """FAILED_PRECONDITION, and what to do; and the server does not start where it should have one and has not."""
     with trusting(tmp_path, app="services.app:app") as there:

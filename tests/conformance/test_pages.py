@@ -93,6 +93,7 @@ def test_an_inventory_that_cannot_be_read_is_said(tmp_path: Path) -> None:
         assert "tom@example.com" in bytes(page.body).decode()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["the server stops", "the policy changes", "the caller is revoked"])
 def test_events_end_when_whoever_looks_has_to_be_judged_anew(tmp_path: Path, ending: str) -> None:
     policy = tmp_path / "policy.toml"

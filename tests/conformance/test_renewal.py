@@ -272,6 +272,7 @@ def test_failures_are_said_and_end(tmp_path: Path, caplog: pytest.LogCaptureFixt
     assert all("trying again in" in message and "ends in" in message for message in failed)
 
 
+@pytest.mark.slow
 def test_a_minute_s_certificate_under_load(tmp_path: Path) -> None:
     """In small: `python -m tests.soak.renewal` does it for five minutes."""
     outcomes, serials = run(tmp_path, 15, 10, 4)
@@ -361,6 +362,7 @@ def handclasp(*words: str | Path, **more: str) -> subprocess.CompletedProcess[st
     )
 
 
+@pytest.mark.slow
 def test_the_commands(tmp_path: Path, authority: Authority, server: Server) -> None:
     where, pin = f"https://localhost:{authority.enroll_port}", authority.fingerprint()
     out = tmp_path / "dora"
@@ -423,6 +425,7 @@ def test_a_policy_that_does_not_mention_it(tmp_path: Path) -> None:
             assert ("permission denied: the server answered 403: its policy" in done.stderr) == bool(code)
 
 
+@pytest.mark.slow
 def test_the_daemon(tmp_path: Path) -> None:
     """For what only reads files: here a folder is renewed again and again, until SIGTERM."""
     authority = Authority(tmp_path)

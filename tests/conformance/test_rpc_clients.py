@@ -243,6 +243,7 @@ def test_nobody_there_and_nobody_let_in(tmp_path: Path, there: Trusting, tom: Cl
     asyncio.run(main())
 
 
+@pytest.mark.slow
 def test_a_rolling_restart_fails_no_call(tmp_path: Path) -> None:
     """Calls of every kind go on while workers are replaced: GOAWAY, new connections, and refused streams again."""
     with trusting(tmp_path, "--workers", "2", app="services.app:app") as there:

@@ -84,6 +84,7 @@ def test_a_reload_that_is_refused(tmp_path: Path, credentials: Path, manager: Ma
         assert manager.wait_for("READY") == ready
 
 
+@pytest.mark.slow
 @WORKERS
 def test_the_watchdog_is_told_while_requests_are_answered(
     tmp_path: Path, credentials: Path, alice: ssl.SSLContext, manager: Manager, workers: str
@@ -109,6 +110,7 @@ def test_the_watchdog_is_told_while_requests_are_answered(
         assert service.exit_code() == 0
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_stopped_is_missed(tmp_path: Path, credentials: Path, manager: Manager) -> None:
     """By SIGSTOP: its process is there, and answers nobody. Killed, it is replaced, and the watchdog hears of that."""
     with started(

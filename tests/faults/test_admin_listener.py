@@ -51,6 +51,7 @@ def test_a_page_that_has_its_name_lead_here_reads_nothing(tmp_path: Path) -> Non
         assert ask(str(path), "/metrics", {"host": "evil.example"})[0] == 200
 
 
+@pytest.mark.slow
 def test_who_dawdles_keeps_no_probe_waiting(tmp_path: Path) -> None:
     """Heads that do not end, heads without end, bodies without end: each connection ends, and probes are answered."""
     port = free_port()
@@ -107,6 +108,7 @@ def test_not_ready_with_an_expired_credential(tmp_path: Path) -> None:
         eventually(lambda: ask(port, "/readyz") == (200, "ok\n"), 5)
 
 
+@pytest.mark.slow
 def test_ready_throughout_a_rolling_restart(tmp_path: Path) -> None:
     """The old worker drains, its successor answers: no probe is told anything else meanwhile."""
     port = free_port()

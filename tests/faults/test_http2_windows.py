@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.support.server import eventually
 from tests.support.wire import FLOW_CONTROL_ERROR, LARGEST_WINDOW, Ended, data, reset, window
 
@@ -73,6 +75,7 @@ def test_client_that_never_reads(server: Server, bystander: list[float], tag: st
     eventually(lambda: server.stats(tag)["active"] == 0)
 
 
+@pytest.mark.slow
 def test_small_frames_are_not_large_in_memory(server: Server) -> None:
     """128 KiB that wait for their application in frames of two bytes are not fifty times as many in memory."""
     before = server.rss()

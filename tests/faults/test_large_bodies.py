@@ -178,6 +178,7 @@ def test_twenty_slow_uploads_at_once(own: Server) -> None:
             assert wire.reply(stream, timeout=30).body == f"{digest(size)} {size}".encode()
 
 
+@pytest.mark.slow
 def test_slow_http1_upload(own: Server) -> None:
     """A client that is faster than the application is held back by its socket."""
     size = 32 * MIB

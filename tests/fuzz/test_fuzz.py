@@ -1,7 +1,7 @@
 """Whatever bytes a client sends behind its handshake: no crash, no hang, nothing unhandled, and nobody else feels
 it.
 
-`just fuzz` runs for two minutes, the ordinary tests for ten seconds: HANDCLASP_FUZZ_SECONDS in all. Each round has
+`just fuzz` runs for two minutes, the ordinary tests for six seconds: HANDCLASP_FUZZ_SECONDS in all. Each round has
 a seed of its own, which is printed when it fails: HANDCLASP_FUZZ_SEED=<it> begins there. A conversation that breaks
 the promise is made as short as it gets within a while, and printed as bytes; `converse(server, Conversation(...))`
 repeats it.
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from tests.support.server import Server
 
-SECONDS = float(os.environ.get("HANDCLASP_FUZZ_SECONDS", "10"))
+SECONDS = float(os.environ.get("HANDCLASP_FUZZ_SECONDS", "6"))
 SEED = int(os.environ.get("HANDCLASP_FUZZ_SEED", "0")) or random.SystemRandom().randrange(1, 2**32)
 
 AT_ONCE = 4
