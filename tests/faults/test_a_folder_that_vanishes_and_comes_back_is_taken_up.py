@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trusting]:
     with trusting(tmp_path_factory.mktemp("vanishes")) as made:
         made.put("ca.crl", made.issuer.revocation_list(number=1_000))
+        made.server.logged(" reloaded")
         yield made
 
 

@@ -25,6 +25,7 @@ SAME_NAME = Issuer()
 def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trusting]:
     with trusting(tmp_path_factory.mktemp("candidates")) as made:
         made.put("ca.crl", made.issuer.revocation_list(number=1_000))
+        made.server.logged(" reloaded")
         yield made
 
 
