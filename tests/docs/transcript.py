@@ -5,9 +5,9 @@
 
 In a block that is marked `console`, a line `$ command` is given to bash, and what follows it, up to the next one, is
 its output. A command that ends with a backslash goes on in the next line. One that is to fail ends with `# exit 1`. One
-that ends with `&`, or with `# in a terminal of its own`, goes on beside the others until the page is done; shown
-is its first line. A block with a title, such as `python title="hello.py"`, is a file, and is written where it stands.
-The ports of the pages are free ones while they run.
+that ends with `&`, or with `# in a terminal of its own`, goes on beside the others until the page is done; shown is what
+it says until it is `ready`, or `listening`. A block with a title, such as `python title="hello.py"`, is a file, and is
+written where it stands. The ports of the pages are free ones while they run.
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 
 _BLOCK = re.compile(r'^```(?:console|(\w+) title="([\w./-]+)")\n(.*?)^```$', re.DOTALL | re.MULTILINE)
 _EXIT = re.compile(r"#\s*exit (\d+)$")
-_BESIDE = re.compile(r"(?:[^&]&|\s+# in a terminal of its own)$")
+_BESIDE = re.compile(r"\s(?:&|# in a terminal of its own)$")
 _PORTS = ("8443", "8444", "9443")
+_READY = re.compile(r"^.*\b(?:ready|listening)\b.*\n", re.MULTILINE)
 _PATIENCE = 120.0
 """Seconds that a command may take."""
 
@@ -58,6 +59,13 @@ def run_page(page: str, folder: Path, *, path: Sequence[Path | str] = (), **envi
         return _BLOCK.sub(block, page)
     finally:
         reader.leave()
+
+
+def folder_for(page: Path, above: Path) -> Path:
+    """Make the folder that a page is followed in: it is named like the page, and may be in what is printed."""
+    folder = above / page.stem
+    folder.mkdir()
+    return folder
 
 
 def commands(text: str) -> list[str]:
@@ -115,17 +123,15 @@ class Reader:
         self._count += 1
         printed = self._notes / f"{self._count}.txt"
         beside = _BESIDE.search(command) is not None
-        words = self._with_ports(command.removesuffix("&")) + ("\n" if not beside else "")
-        bash = f"{{ {words}\n}} &" if beside else words
+        words = self._with_ports(command)
+        # No braces around it: the signal of `kill %1` is for the program, not for a shell around it.
+        bash = f"{_BESIDE.sub('', words)} &" if beside else words
         code = self._tell(f"eval {shlex.quote(bash)} </dev/null >{printed} 2>&1", command)
-        if beside:
-            self._first_line(printed, command)
-        text = printed.read_text(errors="replace")
+        text = self._until_ready(printed, command) if beside else printed.read_text(errors="replace")
         wanted = int(found[1]) if (found := _EXIT.search(command)) else 0
         if code != wanted:
             raise Unexpected(f"{command}: exit {code}, not {wanted}:\n{text}")
-        lines = text.splitlines()[: 1 if beside else None]
-        return self._as_written("".join(f"{line.rstrip()}\n" for line in lines))
+        return self._as_written("".join(f"{line.rstrip()}\n" for line in text.splitlines()))
 
     def leave(self) -> None:
         """End the shell and all that it has begun."""
@@ -154,12 +160,13 @@ class Reader:
             raise Unexpected(f"{command}: it ended the shell, or took more than {_PATIENCE:.0f} s")
         return int(answer)
 
-    def _first_line(self, printed: Path, command: str) -> None:
+    def _until_ready(self, printed: Path, command: str) -> str:
         end = time.monotonic() + _PATIENCE
-        while "\n" not in (text := printed.read_text(errors="replace")):
+        while (found := _READY.search(text := printed.read_text(errors="replace"))) is None:
             if time.monotonic() > end:
-                raise Unexpected(f"{command}: it says nothing:\n{text}")
+                raise Unexpected(f"{command}: it does not say that it is ready:\n{text}")
             time.sleep(0.05)
+        return text[: found.end()]
 
     def _with_ports(self, text: str) -> str:
         for name, port in self._ports.items():
@@ -200,7 +207,7 @@ def main() -> int:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         try:
-            page = run_page(given.page.read_text(), Path(folder))
+            page = run_page(given.page.read_text(), folder_for(given.page, Path(folder)))
         except Unexpected as error:
             print(error, file=sys.stderr)
             return 1
