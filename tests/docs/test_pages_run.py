@@ -20,6 +20,11 @@ DOCS = ROOT / "docs"
 PAGES = {
     "tutorial": ("curl", "openssl"),
     "from-go": ("curl", "openssl", "go"),
+    "how-to/callers": ("curl", "go", "node"),
+    "how-to/java": ("java",),
+    "how-to/browsers": ("openssl", "certutil", "pk12util"),
+    "how-to/authorities": ("openssl",),
+    "drills": (),
     "operations": ("openssl", "certutil", "pk12util"),
     "authorization": ("curl",),
     "traces": (),
@@ -116,3 +121,10 @@ def test_the_listings_are_the_files() -> None:
     """docs/from-go.md shows docs/from-go/*.go."""
     shown = dict(re.findall(r'^```go title="(\w+\.go)"\n(.*?)^```$', (DOCS / "from-go.md").read_text(), re.S | re.M))
     assert shown == {file.name: file.read_text() for file in (DOCS / "from-go").glob("*.go")}
+
+
+def test_each_alert_has_its_line() -> None:
+    """docs/drills.md says of each alert what it means and what to do."""
+    known = re.findall(r"alert: (\w+)", (DOCS / "monitoring" / "alerts.yaml").read_text())
+    assert known
+    assert re.findall(r"^\| `(Handclasp\w+)` \|", (DOCS / "drills.md").read_text(), re.M) == known

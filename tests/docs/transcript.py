@@ -4,10 +4,10 @@
   python -m tests.docs.transcript --write docs/operations.md     and write the output down
 
 In a block that is marked `console`, a line `$ command` is given to bash, and what follows it, up to the next one, is
-its output. A command that ends with a backslash goes on in the next line. One that is to fail ends with `# exit 1`. One
-that ends with `&`, or with `# in a terminal of its own`, goes on beside the others until the page is done; shown is what
-it says until it is `ready`, or `listening`. A block with a title, such as `python title="hello.py"`, is a file, and is
-written where it stands. The ports of the pages are free ones while they run.
+its output. A command that ends with a backslash goes on in the next line. One that is to fail ends with `# exit 1`.
+One that ends with `&`, or with `# in a terminal of its own`, goes on beside the others until the page is done; shown
+is what it says until it is `ready`, or `listening`. A block with a title, such as `python title="hello.py"`, is a
+file, and is written where it stands. The ports of the pages are free ones while they run.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ _PACKAGES = {
     "openssl": "openssl",
     "go": "golang",
     "node": "nodejs",
+    "java": "default-jdk-headless",
     "postgresql": "postgresql",
     "chromium": "chromium",
     "certutil": "libnss3-tools",
