@@ -200,6 +200,7 @@ class Lifecycle:
                 here.check_holder(wanted)
             elif is_occupied(folder):
                 raise AlreadyExists(f"{folder} holds a credential already: pass another --out, or remove it")
+            self.state.check_for_a_credential(wanted.folder)
             return issuing.put("rotated" if renewed else "issued", wanted, known)
 
     def sign(self, csr: SigningRequest, request: Request, *, now: datetime, again: bool = False) -> Certified:

@@ -80,13 +80,15 @@ def plan(lifecycle: Lifecycle, description: Description, *, now: datetime, prune
         if os.path.lexists(lifecycle.state.authority):
             raise
     # Not even an authority: everything is new, but for folders that are in the way.
-    steps, refused = [], []
+    steps, refused, taken = [], [], dict[str, str]()
     for row in (_wanted(lifecycle, request) for request in description.names):
-        folder = lifecycle.state.path(row.folder)
-        if is_occupied(folder):
-            refused.append((row.names.name, _in_the_way(folder)))
-        else:
+        try:
+            _check_folder(lifecycle, row, taken)
+            if is_occupied(lifecycle.state.path(row.folder)):
+                raise AlreadyExists(_in_the_way(lifecycle.state.path(row.folder)))
             steps.append(_create(row))
+        except PKIError as error:
+            refused.append((row.names.name, str(error)))
     return Plan(description.authority, tuple(steps), lists=False, refused=tuple(refused), undescribed=())
 
 
@@ -107,9 +109,12 @@ def plan_for(here: OpenState, lifecycle: Lifecycle, description: Description, *,
     look = _Look(here, now, signing, {row.sha256: row for row in here.trusted()}, here.near())
     steps: list[Step] = []
     refused = []
+    taken: dict[str, str] = {}
     for request in description.names:
         try:
-            if step := look.at(_wanted(lifecycle, request)):
+            wanted = _wanted(lifecycle, request)
+            _check_folder(lifecycle, wanted, taken)
+            if step := look.at(wanted):
                 steps.append(step)
         except PKIError as error:
             refused.append((request.names.name, str(error)))
@@ -223,6 +228,16 @@ def _wanted(lifecycle: Lifecycle, request: Request) -> NameRow:
     assert request.key is not None
     assert request.days is not None
     return NameRow(request.profile.label, names, request.key, request.days, folder)
+
+
+def _check_folder(lifecycle: Lifecycle, wanted: NameRow, taken: dict[str, str]) -> None:
+    """Raise PKIError where no credential may be, or where another name's shall be, which then is in `taken`."""
+    lifecycle.state.check_for_a_credential(wanted.folder)
+    other = taken.setdefault(os.path.realpath(lifecycle.state.path(wanted.folder)), wanted.names.name)
+    if other != wanted.names.name:
+        raise AlreadyExists(
+            f"{lifecycle.state.path(wanted.folder)} is the folder of {other} already: write another out"
+        )
 
 
 def _create(wanted: NameRow) -> Step:

@@ -16,10 +16,11 @@ import os
 import time
 from dataclasses import dataclass
 from itertools import count
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from pki.authority_files import no_authority
-from pki.errors import Locked, StateError
+from pki.errors import Locked, StateError, UsageError
 from pki.files import PRIVATE_FILE, PUBLIC_FILE, make_folder, replace
 
 if TYPE_CHECKING:
@@ -110,6 +111,17 @@ class State:
         absolute = os.path.abspath(folder)  # noqa: PTH100 -- `..` taken out, links left in: Path knows one of them
         inside = os.path.relpath(absolute, self.folder)
         return absolute if inside.startswith(os.pardir) else inside
+
+    def check_for_a_credential(self, folder: str) -> None:
+        """Raise UsageError where a credential would lie among what a state folder holds itself, or below a file."""
+        top, *below = PurePath(folder).parts or (os.curdir,)
+        if top == os.curdir or (top == "credentials" and not below) or top.startswith((FIRST_AUTHORITY, ".")):
+            raise UsageError(f"{self.path(folder)} is the state folder's own: choose another folder for the credential")
+        for there in (self.path(folder), *self.path(folder).parents):
+            if os.path.lexists(there):
+                if not there.is_dir():
+                    raise UsageError(f"{there} is no folder: choose another one for the credential")
+                return
 
     def path(self, folder: str) -> Path:
         """Where a folder is that the inventory names: a credential's or an authority's."""

@@ -240,6 +240,30 @@ def test_a_name_that_fails_keeps_no_other_back(team: Team, tmp_path: Path) -> No
     assert [outcome.record.names.name for outcome in done.outcomes] == ["carol"]
 
 
+@pytest.mark.parametrize(
+    ("out", "said"),
+    [
+        ("state", "state is the state folder's own"),
+        ("state/credentials", "state/credentials is the state folder's own"),
+        ("state/authority", "state/authority is the state folder's own"),
+        ("state/authority-2/x", "state/authority-2/x is the state folder's own"),
+        ("state/credentials/web", "state/credentials/web is the folder of web already"),
+        ("file/bob", "file is no folder"),
+    ],
+)
+def test_a_folder_that_is_for_something_else(team: Team, tmp_path: Path, out: str, said: str) -> None:
+    """It is refused when it is planned, before there is an authority and after: nothing is issued for it, ever."""
+    (tmp_path / "file").write_text("no folder")
+    text = TEAM + BOB + f'out = "{out}"\n'
+    for _ in range(2):
+        found = team.plan(text)
+        assert [name for name, _ in found.refused] == ["bob"]
+        assert said in found.refused[0][1]
+        team.apply(text)
+    assert "bob" not in team.states()
+    assert team.states()["web"] == ["valid"]
+
+
 def test_only_what_was_shown_is_done(team: Team) -> None:
     """What falls due between the plan and the word yes waits for the next run."""
     found = team.plan()
