@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from services.answer import Answer, is_grpc
+from services.answer import Answer, is_grpc, is_some_grpc
 from services.audit import KEY as AUDIT
 from services.contracts.grpc.health.v1.health_connect import HealthASGIApplication
 from services.contracts.grpc.reflection.v1.reflection_connect import ServerReflectionASGIApplication
@@ -61,7 +61,7 @@ class WithRPC:
                 bind_failures(None if audit is None else partial(_write_down, audit))
                 bind_overview(state.get(KEY))
                 bind_enrollment(state.get(ENROLLMENT))
-                answer = Answer(scope["path"][1:], send)
+                answer = Answer(scope["path"][1:], scope["headers"], send)
                 if scope["http_version"] != "2" and is_grpc(scope["headers"]):
                     await answer.needs_http2("gRPC needs HTTP/2; Connect and gRPC-Web do not")
                 elif scope["http_version"] != "2" and scope["path"] in self._conversations:
@@ -69,6 +69,9 @@ class WithRPC:
                 else:
                     scope["headers"] = legible(scope["headers"])
                     await service(scope, receive, answer)
+                return
+            if scope["method"] == "POST" and is_some_grpc(scope["headers"]):  # no page of the web application's
+                await Answer(scope["path"][1:], scope["headers"], send).no_such_service()
                 return
         await self._web(scope, receive, send)
 

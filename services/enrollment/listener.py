@@ -80,7 +80,7 @@ class _Only:
         elif scope["type"] == "http" and scope["path"] == f"{self._service.path}/Enroll":
             host = (scope.get("client") or ("",))[0]
             bind_failures(lambda _, code, reason: self._enrollment.nonsense(f"{code}: {reason}", host))
-            answer = Answer(scope["path"][1:], send)
+            answer = Answer(scope["path"][1:], scope["headers"], send)
             if scope["http_version"] != "2" and is_grpc(scope["headers"]):
                 await _take(receive)
                 await answer.needs_http2("gRPC needs HTTP/2; Connect and gRPC-Web do not")

@@ -285,6 +285,21 @@ def test_no_such_method(tom: Client) -> None:
         done = curl(tom, version, "--json", "{}", url)
         assert json.loads(done.stdout) == {"code": "unimplemented", "message": "this service has no such method"}
         assert " 404" in curl(tom, version, "--head", url).stdout.splitlines()[0]
+    for kind, path in (("grpc", url), ("grpc-web", url), ("grpc+proto", f"https://localhost:{tom.port}/x.Y/Z")):
+        sent = ("--http2", "--include", "--header", f"content-type: application/{kind}", "--data", "")
+        head = curl(tom, *sent, path).stdout.splitlines()
+        assert head[0].split()[1] == "200", kind
+        assert {f"content-type: application/{kind}", "grpc-status: 12"} <= set(head), kind
+
+
+def test_grpc_is_told_in_words_what_is_not_there(channel: grpc.Channel) -> None:
+    """And not by the status of an answer that has the form of a page."""
+    unimplemented = grpc.StatusCode.UNIMPLEMENTED
+    assert refused(lambda: raw(channel, f"{GREETER}/Nothing", b"")) == (
+        unimplemented,
+        "this service has no such method",
+    )
+    assert refused(lambda: raw(channel, "/x.Y/Z", b"")) == (unimplemented, "no such service is served here")
 
 
 @pytest.mark.parametrize(
