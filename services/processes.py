@@ -88,7 +88,7 @@ def run(settings: Settings, announce: Callable[[Snapshot, Sequence[Address]], No
                 for task in speaking:
                     task.cancel()
 
-        _run(server, main())
+        _run(server, main)
         return 0
     finally:
         if settings.admin_bind is not None:
@@ -121,7 +121,7 @@ def _settle() -> None:
     gc.set_threshold(10_000, 20, 50)
 
 
-def _run(server: Server, main: Coroutine[Any, Any, bool]) -> None:
+def _run(server: Server, main: Callable[[], Coroutine[Any, Any, bool]]) -> None:
     """Run the server, to its last span. Threads and tasks of an application that does not end are not waited for."""
     _settle()
     factory = None
@@ -133,7 +133,7 @@ def _run(server: Server, main: Coroutine[Any, Any, bool]) -> None:
         except ImportError:  # a platform without it: asyncio's own loop serves as well, more slowly
             pass
     with asyncio.Runner(loop_factory=factory) as runner:
-        ended = runner.run(main)
+        ended = runner.run(main())  # begun here: Ctrl-C before leaves no coroutine behind that nobody awaited
         server.end()
         if not ended:
             sys.stdout.flush()
@@ -185,7 +185,7 @@ def _work(settings: Settings, sockets: Sockets, pipe: Pipe, share: Share) -> Non
 
     try:
         server = Server(settings)
-        _run(server, main())
+        _run(server, main)
     except (
         PKIError,
         AppNotFoundError,
