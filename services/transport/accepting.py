@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("handclasp.transport")
 
-STAND_BACK = 0.01
-"""Seconds that a busier worker leaves to the others."""
+STAND_BACK = 0.025
+"""Seconds that a busier worker leaves to the others: what a machine that is loaded takes to wake one."""
 
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _RECOVERY = 1.0
