@@ -6,6 +6,7 @@ What serves is imported when something is to be served: help, completions and th
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -190,6 +191,8 @@ def _explain(settings: Settings, who: str, method: str, path: str, *, as_json: b
         raise SettingsError("there is no policy to explain: name one with --policy FILE")
     if not path.startswith("/") and "://" not in path:
         raise UsageError(f"{path!r} is no path: it begins with /")
+    if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", method):  # a token, RFC 9110 section 5.6.2
+        raise UsageError(f"{method!r} is no method: it is a word such as GET, or websocket")
     policy = Policy.load(settings.policy)
     for doubt in policy.doubts():
         shell.complain("handclasp-serve", "warning", f"{settings.policy}: {doubt}")

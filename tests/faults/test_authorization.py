@@ -261,6 +261,8 @@ def test_the_policy_is_explained(there: Trusting, eve: Client, tmp_path: Path) -
         assert (code, said.count("\n")) == (2, 0)
         assert said.startswith("handclasp-serve: error: ")
     assert explained("email:a@x.io", "GET", "method")[0] == 2
+    for word in ("", "G ET", "GET\n", "/method"):
+        assert explained("email:a@x.io", word, "/method")[0] == 2, word
     doubtful = tmp_path / "doubtful.toml"
     doubtful.write_text('[[rule]]\npath = "/a"\nallow = ["dns:x.io"]\n[[rule]]\npath = "/*"\nallow = ["*"]\n')
     done = asked("--policy", doubtful, "--explain-policy", "a@x.io", "GET", "/a")
