@@ -9,10 +9,11 @@ from __future__ import annotations
 from h2.errors import ErrorCodes
 from h2.exceptions import DenialOfServiceError, FrameTooLargeError, ProtocolError
 from h2.frame_buffer import FrameBuffer
-from hyperframe.frame import ExtensionFrame, Frame
+from hyperframe.frame import DataFrame, ExtensionFrame, Frame
 
-_HEADERS, _PRIORITY, _SETTINGS, _WINDOW_UPDATE, _CONTINUATION = 0x01, 0x02, 0x04, 0x08, 0x09
-_ACK, _PADDED = 0x01, 0x08
+_DATA, _HEADERS, _PRIORITY, _SETTINGS, _WINDOW_UPDATE, _CONTINUATION = 0x00, 0x01, 0x02, 0x04, 0x08, 0x09
+_ACK = _END_STREAM = 0x01
+_PADDED = 0x08
 
 
 class FaultyFrame(ExtensionFrame):
@@ -46,6 +47,10 @@ class FrameReader(FrameBuffer):
             raise DenialOfServiceError("too many CONTINUATION frames for one head")
         if len(data) < 9 + length:
             raise StopIteration
+        if kind == _DATA and not flags & _PADDED and not self._headers_buffer:
+            stream_id = int.from_bytes(data[5:9], "big") & 0x7FFF_FFFF
+            if stream_id:
+                return self._data_frame(stream_id, flags, length)
         if kind == _HEADERS and flags & _PADDED and length:
             self._strip_padding(length)
         elif kind == _SETTINGS and flags & _ACK and length:
@@ -61,6 +66,17 @@ class FrameReader(FrameBuffer):
                 del data[: 9 + length]
                 return FaultyFrame(kind, stream_id, ErrorCodes.FRAME_SIZE_ERROR)
         return super().__next__()
+
+    def _data_frame(self, stream_id: int, flags: int, length: int) -> DataFrame:
+        """As hyperframe reads it: most of the bytes of an upload, copied once."""
+        frame = DataFrame(stream_id)
+        if flags & _END_STREAM:
+            frame.flags.add("END_STREAM")
+        with memoryview(self._data) as view:
+            frame.data = bytes(view[9 : 9 + length])
+        frame.body_len = length
+        del self._data[: 9 + length]
+        return frame
 
     def _strip_padding(self, length: int) -> None:
         """hyperframe refuses a fragment that is empty because of its padding, and lets padding eat up a priority."""

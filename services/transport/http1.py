@@ -390,14 +390,14 @@ class HTTP1:
             else:
                 said += self._h11.send_with_data_passthrough(h11.Data(data=data)) or ()  # type: ignore[arg-type]
             if gathered >= limits.WRITE:
-                self.connection.send(b"".join(said))
+                self.connection.send(*said)
                 said.clear()
                 gathered = 0
         ended = stream.ended and not stream.pending
         if ended and self._h11.our_state is not h11.SWITCHED_PROTOCOL:
             said.append(self._sent(_END))
         if said:
-            self.connection.send(b"".join(said))
+            self.connection.send(*said)
         return ended
 
     def _known_response(self, stream: Stream) -> bytes | None:

@@ -339,7 +339,7 @@ class HTTP2:
         while self._ready and (urgent or not connection.writing_paused):
             gathered = 0
             while self._ready and gathered < limits.WRITE:
-                for stream in list(self._ready.values()):  # a frame each, in turn
+                for stream in list(self._ready.values()):  # a frame each, in turn; who is alone, all that fits
                     try:
                         gathered += self._advance(stream)
                     except StreamClosedError:  # h2 knows of a reset whose event is still to come
@@ -348,8 +348,8 @@ class HTTP2:
                         log.exception("response refused", identity=connection.peer.identity.name)
                         self._ready.pop(stream.id, None)
                         self.reset(stream, ErrorCodes.INTERNAL_ERROR)
-            connection.send(frames.data_to_send())
-        data = frames.data_to_send()
+            connection.send(frames.take_output())
+        data = frames.take_output()
         if data:
             connection.send(data)
 
@@ -368,14 +368,16 @@ class HTTP2:
                 self._answered(stream)
                 return sent
         if stream.pending:
-            window = min(frames.local_flow_control_window(stream.id), frames.max_outbound_frame_size)
+            turn = limits.WRITE if len(self._ready) == 1 else frames.max_outbound_frame_size
+            window = min(frames.local_flow_control_window(stream.id), turn)
             if window <= 0:
                 del self._ready[stream.id]
                 return sent
             data = stream.take(window)
             sent += len(data)
             last = stream.ended and not stream.pending and stream.trailers is None
-            frames.send_data(stream.id, data, end_stream=last)
+            for _ in range(1, frames.send_body(stream.id, data, end_stream=last)):
+                self._controls.earn()
         elif stream.ended:
             last = True
             if stream.trailers is not None:
