@@ -182,3 +182,13 @@ def test_what_the_pod_runs(tmp_path: Path, credentials: Path, alice: ssl.SSLCont
         eventually(lambda: '"event": "reload.accepted"' in service.err, 10, lambda: service.err)
         os.kill(service.pid, signal.SIGTERM)
         assert service.exit_code() == 0
+
+
+def test_the_page_shows_these_volumes() -> None:
+    """docs/how-to/authorities.md has the credential folder of deployment.yaml, but for the mode of its files."""
+    page = (ROOT / "docs" / "how-to" / "authorities.md").read_text()
+    shown = yaml.safe_load(page.split("```yaml\n")[1].split("```")[0])["volumes"]
+    pod = yaml.safe_load((FOLDER / "deployment.yaml").read_text())["spec"]["template"]["spec"]
+    (tls,) = (volume for volume in pod["volumes"] if volume["name"] == "tls")
+    del tls["projected"]["defaultMode"]
+    assert shown == [tls]
