@@ -13,6 +13,7 @@ from pki.errors import PKIError
 from pki.facts import read_certificates
 from pki.inventory.rows import fingerprint
 from pki.listing import entries_of
+from pki.open_state import is_own
 from pki.renewal import due_at
 from pki.rotation import AuthorityState
 
@@ -82,7 +83,12 @@ def _of_state(here: OpenState) -> Iterator[Finding]:
 
 def _of_authorities(here: OpenState, authorities: list[AuthorityRow], now: datetime) -> Iterator[Finding]:
     for row in authorities:
-        if not row.state.trusted or not here.is_here(row):
+        if not row.state.trusted:
+            continue
+        if not here.is_here(row):
+            if is_own(here.state, here.inventory.database):
+                where = here.state.path(row.folder)
+                yield Finding(row.name, f"the authority's folder {where} is missing", "put it back from a copy")
             continue
         folder = here.state.path(row.folder)
         left = row.not_after - now

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pki.authority_files import load_authority, load_authority_certificate, no_authority
-from pki.errors import AlreadyExists, NotFound, PKIError, StateError
+from pki.errors import AlreadyExists, CorruptState, NotFound, PKIError, StateError
 from pki.facts import common_name, read_certificates
+from pki.inventory.database import FILE
 from pki.inventory.rows import TRUSTED, AuthorityRow, fingerprint
 from pki.rotation import AuthorityState
+from pki.state import FIRST_AUTHORITY
 from pki.trust import TrustBundle
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from cryptography import x509
 
     from pki.authority import CertificateAuthority
+    from pki.inventory.database import Database
     from pki.inventory.rows import CertificateRow, NameRow
     from pki.inventory.store import Inventory
     from pki.state import State
@@ -77,9 +80,20 @@ class OpenState:
         return Signer(load_authority(self.state.path(row.folder), self.passphrase), row)
 
     def signing(self) -> AuthorityRow | None:
-        """The row of the authority that `signer` would load; None where none is active here."""
+        """The row of the authority that `signer` would load; None where none is active here.
+
+        Raises CorruptState where the latest one's folder is gone: an earlier one is not to sign in its place unasked.
+        """
         with self.inventory.reading() as work:
             active = work.authorities.all(AuthorityState.ACTIVE)
+        if active and is_own(self.state, self.inventory.database) and active[0].folder != FIRST_AUTHORITY:
+            folder = self.state.path(active[0].folder)
+            if not os.path.lexists(folder):
+                raise CorruptState(
+                    f"{active[0].name}, which signs, is missing: put {folder} back from a copy (without one: make "
+                    "another authority in a state folder of its own)",
+                    path=folder,
+                )
         return next((row for row in active if self.is_here(row)), None)
 
     def is_here(self, row: AuthorityRow) -> bool:
@@ -152,6 +166,11 @@ class OpenState:
             "of it; `handclasp-pki upgrade` adds one that it does not know",
             path=self.state.folder,
         )
+
+
+def is_own(state: State, database: Database) -> bool:
+    """Whether it is the file in the state folder: nobody else's authorities are in it."""
+    return database.path is not None and database.path.absolute() == (state.folder / FILE).absolute()
 
 
 def _holder(folder: Path) -> str | None:

@@ -16,10 +16,10 @@ from pki.authority_files import load_authority_certificate, no_authority
 from pki.errors import InventoryError
 from pki.files import PRIVATE_FILE, replace
 from pki.importing import FOLDER, import_records, read_records
-from pki.inventory.database import FILE, Database
+from pki.inventory.database import Database
 from pki.inventory.rows import TRUSTED, AuthorityRow, fingerprint
 from pki.inventory.store import Inventory
-from pki.open_state import OpenState
+from pki.open_state import OpenState, is_own
 from pki.rotation import AuthorityState
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Opening:
                 )
             return cls(state, own, note)
         database = Database.parse(url)
-        if not _is_own(state, database) and own.exists():
+        if not is_own(state, database) and own.exists():
             raise InventoryError(
                 f"{state.folder} has an inventory of its own, {own}: leave --database out, since {database} does not "
                 "know its certificates",
@@ -68,7 +68,7 @@ class Opening:
 
         An inventory elsewhere is only made and added to by those who were told to: `init` and `upgrade`.
         """
-        if not _is_own(self.state, self.database):
+        if not is_own(self.state, self.database):
             return False
         if os.path.lexists(self.state.folder / FOLDER):
             return True
@@ -86,14 +86,14 @@ class Opening:
             return
         if not self.database.exists():
             raise no_authority(self.state.folder)
-        if not _is_own(self.state, self.database) and os.path.lexists(self.state.folder / FOLDER):
+        if not is_own(self.state, self.database) and os.path.lexists(self.state.folder / FOLDER):
             raise InventoryError(
                 f"{self.state.folder / FOLDER} holds records that the inventory {self.database} does not know: run "
                 "`handclasp-pki upgrade`",
                 path=self.state.folder / FOLDER,
             )
         with Inventory.open(self.database) as inventory:
-            if to_write and _is_own(self.state, self.database) and OpenState(self.state, inventory).signing() is None:
+            if to_write and is_own(self.state, self.database) and OpenState(self.state, inventory).signing() is None:
                 self._bring_up(inventory)
             yield inventory
 
@@ -128,7 +128,7 @@ class Opening:
 
     def _refuse_a_second(self) -> None:
         """A new inventory would not know what was revoked, and the next list would take it back."""
-        if not _is_own(self.state, self.database) or self.database.exists():
+        if not is_own(self.state, self.database) or self.database.exists():
             return
         with self.state.translated("read"):
             known = os.path.lexists(self.state.folder / FOLDER)  # an older Handclasp's records: there was none yet
@@ -161,7 +161,7 @@ class Opening:
             return inventory.version()
 
     def _write_down(self) -> None:
-        if not _is_own(self.state, self.database) and _written_down(self.state) != str(self.database):
+        if not is_own(self.state, self.database) and _written_down(self.state) != str(self.database):
             with self.state.translated("written"):
                 replace(self.state.folder / URL_FILE, f"{self.database}\n".encode(), PRIVATE_FILE)
 
@@ -187,15 +187,10 @@ def adopt(here: OpenState, work: Transaction) -> bool:
 
 def retire_lost(here: OpenState, work: Transaction) -> None:
     """Trust no more those whose folder was taken away by hand. In a shared inventory they may be somebody else's."""
-    if _is_own(here.state, here.inventory.database):
+    if is_own(here.state, here.inventory.database):
         for row in work.authorities.all(*TRUSTED):
             if not here.is_here(row):
                 work.authorities.set_state(row.sha256, AuthorityState.RETIRED)
-
-
-def _is_own(state: State, database: Database) -> bool:
-    """Whether it is the file in the state folder: nobody else's authorities are in it."""
-    return database.path is not None and database.path.absolute() == (state.folder / FILE).absolute()
 
 
 def _written_down(state: State) -> str | None:

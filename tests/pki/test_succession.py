@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -197,3 +198,31 @@ def test_a_made_up_root_passphrase_is_shown_once(pki: Callable[..., str], state:
     opens = [openssl, "pkey", "-in", str(state / "authority/root.key"), "-noout", "-passin"]
     subprocess.run([*opens, f"pass:{shown}"], check=True)
     assert subprocess.run([*opens, "pass:wrong"], capture_output=True, check=False).returncode
+
+
+def test_an_authority_s_folder_that_is_gone_is_said(pki: Callable[..., str], state: Path, tmp_path: Path) -> None:
+    """The one before it does not sign in its place, as if nothing had happened."""
+    set_up(pki)
+    pki("rotate-ca", "stage")
+    pki("rotate-ca", "activate")
+    (state / "authority-2").rename(tmp_path / "away")
+    for words in (
+        ["issue", "client", "bob", "--email", "bob@example.com"],
+        ["renew", "alice"],
+        ["revoke", "--name", "alice", "--yes"],
+        ["crl"],
+    ):
+        said = pki(*words, fails=1)
+        assert said.count("\n") == 1
+        assert f"Handclasp CA 2, which signs, is missing: put {state / 'authority-2'} back from a copy" in said
+    (finding,) = json.loads(_doctor(state))["findings"]
+    assert str(state / "authority-2") in finding["message"]
+    assert {row["state"] for row in json.loads(pki("list", "--json"))} == {"valid"}
+    (tmp_path / "away").rename(state / "authority-2")
+    pki("issue", "client", "bob", "--email", "bob@example.com")
+    assert json.loads(_doctor(state))["findings"] == []
+
+
+def _doctor(state: Path) -> str:
+    command = [sys.executable, "-m", "pki", "--state", str(state), "doctor", "--json"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
