@@ -64,7 +64,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     Makes the parents where they are missing, and waits for another writer of the same parent. Raises
     FileExistsError where there is something at `path`; what a killed writer left beside it is removed.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)  # whatever the umask: others do not write there
     with holding(path.parent):
         if os.path.lexists(path):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
