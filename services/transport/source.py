@@ -148,6 +148,12 @@ class CredentialSource:
         if monotonic - self._warned < _WARN_AGAIN:
             return
         now = datetime.now(UTC)
+        if self.snapshot.revocations.required and not self.snapshot.revocations.lists:
+            self._warned = monotonic
+            log.warning(
+                "there is no revocation list, and one is required: nobody is let in",
+                cure=f"publish one with 'handclasp-pki crl', or put one into {self.folder / 'ca.crl'}",
+            )
         for found in self.snapshot.revocations.lists.values():
             if found.next_update - now < min(_WARN_BEFORE, (found.next_update - found.this_update) / 4):
                 self._warned = monotonic

@@ -19,6 +19,7 @@ def test_a_required_list_that_is_missing_lets_nobody_in(tmp_path: Path) -> None:
         liam = there.client("liam")
         assert "unknown" in liam.refusal().lower()
         there.audited("handshake.refused")
+        assert "handclasp-pki crl" in there.server.logged("one is required: nobody is let in")[0]
         after = there.server.log_end()
         there.put("ca.crl", there.issuer.revocation_list())
         there.taken_up(after)
