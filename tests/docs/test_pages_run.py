@@ -37,8 +37,21 @@ PAGES = {
 """And the tools that each takes."""
 
 BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-SHAPE = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|[0-9a-f]{8,}|[0-9A-F]{8,}|\d+|\s+|[A-Z][a-z]{2} |/tmp/\S+")
-"""What differs from run to run: dates, serial numbers, fingerprints, and the blanks beside them."""
+SHAPE = re.compile(
+    r"""
+    [0-9a-f]{8}-[0-9a-f-]{27}              # a UUID
+    | \b(?:0x)?[0-9a-f]{8,}\b | \b[0-9A-F]{8,}\b  # a serial number, a fingerprint, a trace
+    | \b[A-Z][a-z]{2}[ ]+\d{1,2}\b         # a day in words
+    | \d{4}[-/]\d{2}[-/]\d{2}             # a day
+    | \d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?  # a time
+    | (?<="client.port":[ ])\d+
+    | (?<=ms=)[\d.]+ | (?<="ms":[ ])[\d.]+
+    | /tmp/\S+
+    | \s+                                 # which widens with what it stands beside
+    """,
+    re.VERBOSE,
+)
+"""What differs from run to run. All other numbers are held against the page: a status, a version, a count."""
 
 
 def compare(shown: str, printed: str) -> None:
