@@ -89,6 +89,7 @@ class Metrics:
             "handclasp_enrollments", "Certificates that were renewed or enrolled here, or refused.", ("result",)
         )
         self._children: dict[tuple[str, int | None, str], Any] = {}
+        self._of_decisions: dict[tuple[bool, str], Counter] = {}
         self._services: set[str] = set()
         self._counted: dict[str, Callable[[Mapping[str, Any]], None]] = {
             "handshake.refused": lambda facts: self._handshake("refused", word(REFUSED, facts["reason"])),
@@ -140,7 +141,10 @@ class Metrics:
 
     def decided(self, allowed: bool, by: str) -> None:
         """Count a decision about who may do what; `by` is policy or engine."""
-        self._decisions.labels("allowed" if allowed else "denied", by).inc()
+        child = self._of_decisions.get((allowed, by))
+        if child is None:
+            child = self._of_decisions[allowed, by] = self._decisions.labels("allowed" if allowed else "denied", by)
+        child.inc()
 
     def _welcome(self, service: Any) -> str:
         if not isinstance(service, str) or len(self._services) >= _MOST_SERVICES:

@@ -69,7 +69,13 @@ class Gate:
 
     async def __call__(self, scope: Any, receive: Any, send: Any, *threads: Any) -> None:
         """Let it through to the application, or answer 403. `threads` is what Hypercorn's wrapper of WSGI asks for."""
-        if scope["type"] not in ("http", "websocket") or await self._allows(scope):
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send, *threads)
+            return
+        allowed = self._allows(scope)
+        if allowed and self._engine is not None:
+            allowed = await self._engine_allows(self._engine, scope)
+        if allowed:
             await self._app(scope, receive, send, *threads)
         elif scope["type"] == "websocket":
             await receive()
@@ -79,38 +85,44 @@ class Gate:
             await send({"type": "http.response.start", "status": 403, "headers": head})
             await send({"type": "http.response.body", "body": _FORBIDDEN})
 
-    async def _allows(self, scope: dict[str, Any]) -> bool:
+    def _allows(self, scope: dict[str, Any]) -> bool:
+        """What the policy says; without one, yes. No coroutine: it is asked at each request."""
         policy = self._policy()
-        if policy is None and self._engine is None:
+        if policy is None:
             return True
         try:
             peer = current_peer()
         except NoPeerError:
             return False
         protocol: Protocol = scope["type"]
-        method = "GET" if protocol == "websocket" else scope["method"]
-        reason = "no policy, an engine alone"
-        if policy is not None:
-            # The target as it was sent: what is decoded already hides where its segments end.
-            target = scope.get("raw_path") or scope["path"].encode("utf-8", "surrogateescape")
-            decision = policy.decide(peer.identity, method, target, protocol)
-            allowed, reason = decision.allowed, decision.reason
-            if not allowed:
-                self._say_no(peer, method, scope["path"], "policy", reason)
-                return False
-        if self._engine is not None:
-            allowed = await self._ask(self._engine, Call(peer, method, scope["path"], protocol, scope))
-            if not allowed:
-                self._say_no(peer, method, scope["path"], "engine", "the engine denies it")
-                return False
+        # The target as it was sent: what is decoded already hides where its segments end.
+        target = scope.get("raw_path") or scope["path"].encode("utf-8", "surrogateescape")
+        decision = policy.decide(peer.identity, _method(scope), target, protocol)
+        if not decision.allowed:
+            self._say_no(peer, scope, "policy", decision.reason)
+            return False
         ours = scope.get("extensions", {}).get("handclasp")
         if ours is not None:
-            ours["decision"] = reason  # for the request's own line in the log
-        self._decided(peer, True, "policy" if self._engine is None else "engine", reason)
+            ours["decision"] = decision.reason  # for the request's own line in the log
+        if self._engine is None:
+            self._decided(peer, True, "policy", decision.reason)
         return True
 
-    def _say_no(self, peer: Peer, method: str, path: str, by: str, reason: str) -> None:
-        log.warning("denied", identity=peer.identity.name, method=method, path=path, reason=reason)
+    async def _engine_allows(self, engine: Engine, scope: dict[str, Any]) -> bool:
+        try:
+            peer = current_peer()
+        except NoPeerError:
+            return False
+        ours = scope.get("extensions", {}).get("handclasp", {})
+        if not await self._ask(engine, Call(peer, _method(scope), scope["path"], scope["type"], scope)):
+            ours.pop("decision", None)
+            self._say_no(peer, scope, "engine", "the engine denies it")
+            return False
+        self._decided(peer, True, "engine", ours.setdefault("decision", "no policy, an engine alone"))
+        return True
+
+    def _say_no(self, peer: Peer, scope: dict[str, Any], by: str, reason: str) -> None:
+        log.warning("denied", identity=peer.identity.name, method=_method(scope), path=scope["path"], reason=reason)
         self._decided(peer, False, by, reason)
 
     async def _ask(self, engine: Engine, call: Call) -> bool:
@@ -122,3 +134,7 @@ class Gate:
             log.exception("the engine failed: denied", identity=call.peer.identity.name)
             return False
         return answer is True
+
+
+def _method(scope: dict[str, Any]) -> str:
+    return "GET" if scope["type"] == "websocket" else str(scope["method"])

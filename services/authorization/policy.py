@@ -18,7 +18,7 @@ import re
 import tomllib
 from collections import defaultdict
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -37,6 +37,9 @@ Protocol = Literal["http", "websocket"]
 _PROTOCOLS: frozenset[Protocol] = frozenset(get_args(Protocol))
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY"})
 
+
+_REMEMBERED = 512
+"""Bytes of a target up to which a decision is kept: a thousand long ones would be too many."""
 
 _MOST_TOLD = 3
 """Rules that are named, of those behind which another one never matches."""
@@ -83,7 +86,7 @@ class Rule:
                         yield key, method, protocol
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Decision:
     """Whether, and by which rule: None where no rule matched."""
 
@@ -92,7 +95,7 @@ class Decision:
     ambiguous: bool = False
     """The path can be read in more ways than are looked at."""
 
-    @property
+    @cached_property
     def reason(self) -> str:
         """For logs: no word of it comes from the caller."""
         if self.ambiguous:
@@ -125,7 +128,7 @@ class Policy:
             self._put(rule)
         # A caller asks the same again and again. Bounded: paths are the caller's to choose.
         self._keys = lru_cache(maxsize=4096)(keys_of)
-        self._readings = lru_cache(maxsize=4096)(readings)
+        self._known = lru_cache(maxsize=4096)(self._decide)
 
     @classmethod
     def load(cls, path: Path) -> Policy:
@@ -159,9 +162,14 @@ class Policy:
 
         A path that can be read in several ways has to be allowed in each of them.
         """
+        if len(target) > _REMEMBERED:
+            return self._decide(identity, method, target, protocol)
+        return self._known(identity, method, target, protocol)
+
+    def _decide(self, identity: Identity, method: str, target: bytes, protocol: Protocol) -> Decision:
         keys = self._keys(identity)
         decision = Decision(allowed=False, ambiguous=True)
-        for segments in self._readings(target):
+        for segments in readings(target):
             found = self._first(segments, keys, method, protocol)
             decision = Decision(found is not None and found.allows, found)
             if not decision.allowed:
