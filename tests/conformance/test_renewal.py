@@ -220,6 +220,7 @@ def test_the_schedule() -> None:
     assert fresh.due == begin + timedelta(seconds=5), "though two thirds of it were over when it was made"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["thread", "task"])
 def test_it_renews_in_time(tmp_path: Path, kind: str) -> None:
     """Again and again; and takes up what somebody else has put there."""

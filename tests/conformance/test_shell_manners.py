@@ -71,6 +71,7 @@ PRESSED = [  # what is typed before the key; what the shell makes of it
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("typed", "wanted"), PRESSED, ids=[typed for typed, _ in PRESSED])
 @pytest.mark.parametrize("name", ["bash", "zsh"])
 def test_the_tab_key(name: str, typed: str, wanted: str, environment: dict[str, str]) -> None:
@@ -86,6 +87,7 @@ def test_the_tab_key(name: str, typed: str, wanted: str, environment: dict[str, 
         terminal.wait_for(wanted, before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("typed", "wanted"), PRESSED, ids=[typed for typed, _ in PRESSED])
 def test_fish_completes(typed: str, wanted: str, environment: dict[str, str]) -> None:
     """By fish's own word for the key, and with what a command is for."""
@@ -234,6 +236,7 @@ def test_ctrl_c_is_quiet(authority: dict[str, str]) -> None:
     assert '"valid"' in run(["handclasp-pki", "list", "--json"], authority).stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("delay", [0.05, 0.15, 0.3])
 @pytest.mark.parametrize("command", COMMANDS)
 def test_ctrl_c_while_it_begins_is_quiet(command: str, delay: float, authority: dict[str, str]) -> None:
