@@ -232,8 +232,10 @@ def test_workers_that_are_replaced_leave_nothing_behind(tmp_path: Path) -> None:
         until = time.monotonic() + 60
         while there.server.log().count("worker replaced") < 2 and time.monotonic() < until:
             with tom.h2() as one, tom.h2() as other:  # of two that are open, each worker has one, most of the time
-                assert [wire.get().status for _ in range(6) for wire in (one, other)] == [200] * 12
-            sent += 12
+                for wire in (one, other) * 6:
+                    with suppress(Ended):  # its worker leaves
+                        assert wire.get().status == 200
+                        sent += 1
             time.sleep(0.2)
         there.server.logged("worker replaced", times=2)
 
