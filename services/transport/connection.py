@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("handclasp.transport")
 
-
 _LAST_WORDS = 0.5
 """Seconds that a connection which is cut has for its last responses."""
 
