@@ -8,7 +8,6 @@ stands back for a moment. What still waits after that it takes: a worker that ha
 from __future__ import annotations
 
 import asyncio
-import errno
 from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import TYPE_CHECKING
@@ -26,9 +25,11 @@ log = structlog.get_logger("handclasp.transport")
 STAND_BACK = 0.025
 """Seconds that a busier worker leaves to the others: what a machine that is loaded takes to wake one."""
 
-_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _RECOVERY = 1.0
-"""Seconds after which a worker that has no descriptor or memory left for one more connection tries again."""
+"""Seconds after which a worker tries again that could not accept: it has no descriptor or memory left, mostly."""
+
+_AT_ONCE = 64
+"""Connections that are accepted before the event loop serves again."""
 
 _ABSENT = -1
 
@@ -132,8 +133,9 @@ class Acceptor:
     def _go_on(self, sock: socket.socket) -> None:
         del self._pauses[sock]
         self._loop.add_reader(sock, self._arrived, sock)
-        while self._accept(sock):
-            pass
+        for _ in range(_AT_ONCE):
+            if not self._accept(sock):
+                break
 
     def _accept(self, sock: socket.socket) -> bool:
         """Take one connection, where one is there; return whether another may be."""
@@ -144,8 +146,6 @@ class Acceptor:
         except ConnectionError:  # the client has gone again
             return True
         except OSError as error:
-            if error.errno not in _EXHAUSTED:
-                raise
             log.error("no connection can be accepted", reason=error.strerror, again_in=_RECOVERY)  # noqa: TRY400
             self._pause(sock, _RECOVERY)
             return False

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import os
 import signal
+import socket
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 import psutil
 
+from services.transport import accepting
 from services.transport.accepting import Share, Shares
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import pytest
 
     from tests.support.server import Server
 
@@ -99,3 +105,44 @@ def test_each_worker_has_a_place_of_its_own() -> None:
     first.leave()
     assert shares.new({second.place, third.place}).place == first.place
     assert first.is_busiest is False
+
+
+class Exhausted(socket.socket):
+    """A socket that cannot be accepted on at first: a process without a descriptor left."""
+
+    tried = 0
+
+    def accept(self) -> tuple[socket.socket, object]:
+        self.tried += 1
+        if self.tried == 1:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return super().accept()
+
+
+def test_who_has_no_descriptor_left_tries_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does not spin meanwhile, and the connection that waited is taken."""
+    monkeypatch.setattr(accepting, "_RECOVERY", 0.2)
+
+    async def run() -> tuple[int, float]:
+        loop, made = asyncio.get_running_loop(), asyncio.Event()
+
+        class Taken(asyncio.Protocol):
+            def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                made.set()
+                transport.close()
+
+        with Exhausted() as listening:
+            listening.bind(("127.0.0.1", 0))
+            listening.listen()
+            acceptor = accepting.Acceptor(loop, [listening], Taken, Shares(1).new(()), lambda: 0)
+            started = loop.time()
+            with socket.create_connection(listening.getsockname()):
+                await asyncio.wait_for(made.wait(), 10)
+            took = loop.time() - started
+            acceptor.close()
+            await acceptor.settled()
+            return listening.tried, took
+
+    tried, took = asyncio.run(run())
+    assert took >= 0.15
+    assert tried <= 4
