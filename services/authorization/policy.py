@@ -39,7 +39,8 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 
 
 _REMEMBERED = 512
-"""Bytes of a target up to which a decision is kept: a thousand long ones would be too many."""
+"""Characters of a method and a target up to which a decision is kept: thousands of long ones would be too many."""
+_MOST_REMEMBERED = 4_096
 
 _MOST_TOLD = 3
 """Rules that are named, of those behind which another one never matches."""
@@ -128,7 +129,8 @@ class Policy:
             self._put(rule)
         # A caller asks the same again and again. Bounded: paths are the caller's to choose.
         self._keys = lru_cache(maxsize=4096)(keys_of)
-        self._known = lru_cache(maxsize=4096)(self._decide)
+        # No lru_cache of a method: with it a policy that was replaced would stay until cycles are collected.
+        self._known: dict[tuple[Identity, str, bytes, Protocol], Decision] = {}
 
     @classmethod
     def load(cls, path: Path) -> Policy:
@@ -162,9 +164,15 @@ class Policy:
 
         A path that can be read in several ways has to be allowed in each of them.
         """
-        if len(target) > _REMEMBERED:
-            return self._decide(identity, method, target, protocol)
-        return self._known(identity, method, target, protocol)
+        asked = identity, method, target, protocol
+        decision = self._known.get(asked)
+        if decision is None:
+            decision = self._decide(*asked)
+            if len(method) + len(target) <= _REMEMBERED:
+                if len(self._known) >= _MOST_REMEMBERED:
+                    self._known.clear()
+                self._known[asked] = decision
+        return decision
 
     def _decide(self, identity: Identity, method: str, target: bytes, protocol: Protocol) -> Decision:
         keys = self._keys(identity)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -375,3 +377,28 @@ def test_a_policy_that_is_not_there(tmp_path: Path) -> None:
     """One line."""
     with pytest.raises(PolicyError, match="cannot be read: No such file"):
         Policy.load(tmp_path / "nothing.toml")
+
+
+def test_what_is_remembered_is_of_that_caller_and_request_alone(tmp_path: Path) -> None:
+    """And of no more requests than are bounded, none of them long; it goes with the policy, at once."""
+    file = tmp_path / "policy.toml"
+    file.write_text('[[rule]]\npath = "/a/*"\nmethods = ["GET"]\nallow = ["email:alice@example.com"]\n')
+    policy = Policy.load(file)
+    for _ in range(2):
+        assert policy.decide(ALICE, "GET", b"/a/b").allowed
+        assert not policy.decide(OPS, "GET", b"/a/b").allowed
+        assert not policy.decide(ALICE, "POST", b"/a/b").allowed
+        assert not policy.decide(ALICE, "GET", b"/b").allowed
+    assert policy.decide(ALICE, "GET", b"/a/b") is policy.decide(ALICE, "GET", b"/a/b")
+    for method, target in (("GET", b"/a/" + b"x" * 600), ("X" * 600, b"/a/b")):
+        assert policy.decide(ALICE, method, target) is not policy.decide(ALICE, method, target)
+    for number in range(10_000):
+        policy.decide(ALICE, "GET", b"/a/%d" % number)
+    assert len(policy._known) <= 4_096
+    gone = weakref.ref(policy)
+    gc.disable()
+    try:
+        del policy
+        assert gone() is None
+    finally:
+        gc.enable()
