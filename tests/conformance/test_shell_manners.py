@@ -229,8 +229,8 @@ def test_ctrl_c_is_quiet(authority: dict[str, str]) -> None:
     """At a question, exit 130 and nothing done."""
     words = [ours("handclasp-pki"), "revoke", "--name", "alice"]
     with Terminal(words, authority, authority["HOME"]) as terminal:
-        terminal.wait_for("[y/N]")
-        terminal.type("\x03")
+        terminal.wait_for("[y/N]: ")
+        terminal.interrupt()
         assert terminal.end() == 130
         assert "Traceback" not in terminal.text
     assert '"valid"' in run(["handclasp-pki", "list", "--json"], authority).stdout

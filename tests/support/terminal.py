@@ -8,6 +8,7 @@ import re
 import select
 import signal
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class Terminal:
         self._status: int | None = None
         self._process, self._line = pty.fork()
         if not self._process:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # as a shell does: who runs the tests may ignore it
             os.chdir(folder)
             os.execvpe(words[0], list(words), {"COLUMNS": "200", "LINES": "50", **environment})
 
@@ -50,6 +52,22 @@ class Terminal:
 
     def type(self, keys: str) -> None:
         os.write(self._line, keys.encode())
+
+    def interrupt(self) -> None:
+        """Ctrl-C, once it sleeps over what was asked.
+
+        Between writing a question and reading the answer, Python's `input` notes a signal and then reads all the same;
+        no person is that fast, a test is.
+        """
+        until = time.monotonic() + _PATIENCE
+        while self._state() != "S":
+            assert time.monotonic() < until, f"it does not wait for an answer: {self.text!r}"
+            time.sleep(0.01)
+        self.type("\x03")
+
+    def _state(self) -> str:
+        """One letter, R where it runs and S where it sleeps: proc(5)."""
+        return Path(f"/proc/{self._process}/stat").read_text().rpartition(")")[2].split()[0]
 
     def wait_for(self, words: str, after: int = 0) -> None:
         """Until these words are shown, behind the first `after` characters of the text."""
