@@ -3,6 +3,9 @@
 state := env("HANDCLASP_STATE", "state")
 pki := "handclasp-pki --state '" + state + "'"
 
+# The tests start some thousand interpreters: what one of them compiles, the others read, whatever the machine's habit.
+compiled := "PYTHONDONTWRITEBYTECODE="
+
 # Show the recipes.
 default:
     @just --list --unsorted
@@ -39,11 +42,11 @@ check:
 
 # The tests; arguments go to pytest: `just test tests/unit -k identity`.
 test *args:
-    pytest -n 4 -m "not slow" {{ args }}
+    {{ compiled }} pytest -n 4 -m "not slow" {{ args }}
 
 # The tests that take long: kill -9 at fifty instants, two hundred issuances at once, attacks, whole rotations under load.
 test-slow *args:
-    pytest -n 2 -m slow {{ args }}
+    {{ compiled }} pytest -n 2 -m slow {{ args }}
 
 # The wheel and the core on every interpreter that is supported, as far as this machine has them.
 test-all:
