@@ -42,7 +42,7 @@ check:
 
 # The tests; arguments go to pytest: `just test tests/unit -k identity`.
 test *args:
-    {{ compiled }} pytest -n 4 -m "not slow" {{ args }}
+    {{ compiled }} pytest -n 3 -m "not slow" {{ args }}
 
 # The tests that take long: kill -9 at fifty instants, two hundred issuances at once, attacks, whole rotations under load.
 test-slow *args:
