@@ -47,8 +47,12 @@ _MOST_SERVICES = 50
 class Metrics:
     """What one process counts."""
 
-    def __init__(self) -> None:
-        """Make the metrics; once a process, as prometheus-client has it."""
+    def __init__(self, later: Callable[[Callable[[], None]], object] = lambda call: call()) -> None:
+        """Make the metrics; once a process, as prometheus-client has it.
+
+        `later` calls what it is given, soon: what ends in one turn of the event loop is counted together. Each count
+        takes a lock, and more so one at a time, among everything else that a request needs.
+        """
         self._handshakes = Counter(
             "handclasp_handshakes", "TLS handshakes by result, and by reason where refused.", ("result", "reason")
         )
@@ -88,8 +92,10 @@ class Metrics:
         self._enrollments = Counter(
             "handclasp_enrollments", "Certificates that were renewed or enrolled here, or refused.", ("result",)
         )
-        self._children: dict[tuple[str, int | None, str], Any] = {}
-        self._of_decisions: dict[tuple[bool, str], Counter] = {}
+        self._later = later
+        self._due = False
+        self._ended_requests: dict[tuple[str, int | None, str], list[float]] = {}
+        self._made_decisions: dict[tuple[bool, str], int] = {}
         self._services: set[str] = set()
         self._counted: dict[str, Callable[[Mapping[str, Any]], None]] = {
             "handshake.refused": lambda facts: self._handshake("refused", word(REFUSED, facts["reason"])),
@@ -128,23 +134,38 @@ class Metrics:
         if not isinstance(service, str) or service not in self._services:
             service = self._welcome(service)
         key = (protocol, status, service)
-        children = self._children.get(key)
-        if children is None:
-            children = self._children[key] = (
-                self._requests.labels(protocol, "none" if status is None else str(status), service),
-                None if protocol == "websocket" else self._seconds.labels(protocol, service),
-            )
-        requests, duration = children
-        requests.inc()
-        if duration is not None:
-            duration.observe(seconds)
+        durations = self._ended_requests.get(key)
+        if durations is None:
+            durations = self._ended_requests[key] = []
+        durations.append(seconds)
+        if not self._due:
+            self._add_up_later()
 
     def decided(self, allowed: bool, by: str) -> None:
         """Count a decision about who may do what; `by` is policy or engine."""
-        child = self._of_decisions.get((allowed, by))
-        if child is None:
-            child = self._of_decisions[allowed, by] = self._decisions.labels("allowed" if allowed else "denied", by)
-        child.inc()
+        key = (allowed, by)
+        self._made_decisions[key] = self._made_decisions.get(key, 0) + 1
+        if not self._due:
+            self._add_up_later()
+
+    def add_up(self) -> None:
+        """Count what has ended since the last time."""
+        self._due = False
+        for (protocol, status, service), durations in self._ended_requests.items():
+            if durations:
+                self._requests.labels(protocol, "none" if status is None else str(status), service).inc(len(durations))
+                if protocol != "websocket":
+                    observe = self._seconds.labels(protocol, service).observe
+                    for seconds in durations:
+                        observe(seconds)
+                durations.clear()
+        for (allowed, by), number in self._made_decisions.items():
+            self._decisions.labels("allowed" if allowed else "denied", by).inc(number)
+        self._made_decisions.clear()
+
+    def _add_up_later(self) -> None:
+        self._due = True
+        self._later(self.add_up)
 
     def _welcome(self, service: Any) -> str:
         if not isinstance(service, str) or len(self._services) >= _MOST_SERVICES:

@@ -137,7 +137,9 @@ class Server:
         overview.end_streams()
 
     def end(self) -> None:
-        """Send the last spans, and let go of the authority."""
+        """Count what ended last, send the last spans, and let go of the authority."""
+        if self._metrics is not None:
+            self._metrics.add_up()
         if self._tracing is not None:
             self._tracing.end()
         if self._enrollment is not None:
@@ -191,7 +193,7 @@ class Server:
         )
         self._audit.observers.append(overview.observe)
         if settings.admin_bind is not None:
-            self._metrics = metrics.Metrics()
+            self._metrics = metrics.Metrics(later=asyncio.get_running_loop().call_soon)
             self._audit.observers.append(self._metrics.observe)
         return overview
 
