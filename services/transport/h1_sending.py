@@ -75,15 +75,15 @@ class Sending(ABC):
             said.append(self._response(stream, headers))
         while stream.pending and (urgent or not self.connection.writing_paused):
             data = stream.take(limits.WRITE)
+            if said and gathered + len(data) > limits.WRITE:  # more at once is encrypted and sent from slower caches
+                self.connection.send(*said)
+                said.clear()
+                gathered = 0
             gathered += len(data)
             if self._h11.our_state is h11.SWITCHED_PROTOCOL:
                 said.append(data)
             else:
                 said += self._h11.send_with_data_passthrough(h11.Data(data=data)) or ()  # type: ignore[arg-type]
-            if gathered >= limits.WRITE:
-                self.connection.send(*said)
-                said.clear()
-                gathered = 0
         ended = stream.ended and not stream.pending
         if ended and self._h11.our_state is not h11.SWITCHED_PROTOCOL:
             said.append(self._sent(END))
