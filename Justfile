@@ -79,7 +79,7 @@ docs-serve *args:
 reference:
     @python -m tests.docs.reference --write
 
-# A flame graph of the server under load: `just profile h2`, `just profile h1 --bare`, `just profile connections`.
+# A flame graph of the server under load: `just profile h2`, `just profile h1 --bare`, `just profile download-h1`.
 profile *args:
     @uv run -q --group bench python -m tests.bench.profile {{ args }}
 

@@ -79,7 +79,7 @@ _MOVERS = (OURS, STOCK, who.UVICORN_ZTTP, who.GRANIAN, who.GO)
 MESSAGES = 10_000
 _hello = app.BY_PEER.decode()
 _reply = SayHelloResponse(message=_hello).to_binary().hex()
-_DOWN = {"path": "/download", "download": app.BODY_BYTES}
+DOWN = {"path": "/download", "download": app.BODY_BYTES}
 _UP = {"path": "/upload", "upload": app.BODY_BYTES, "expect": app.BODY_BYTES}
 
 
@@ -149,8 +149,8 @@ LATENCY = (
 )
 
 BODIES = (
-    _moving("download-h2", "10 MB down, HTTP/2", "h2", _DOWN, 2.0),
-    _moving("download-h1", "10 MB down, HTTP/1.1", "h1", _DOWN, 2.0),
+    _moving("download-h2", "10 MB down, HTTP/2", "h2", DOWN, 2.0),
+    _moving("download-h1", "10 MB down, HTTP/1.1", "h1", DOWN, 2.0),
     _moving("upload-h2", "10 MB up, HTTP/2", "h2", _UP, None),
     _moving("upload-h1", "10 MB up, HTTP/1.1", "h1", _UP, None),
 )

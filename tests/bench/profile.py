@@ -4,6 +4,7 @@
   just profile h1 --bare               HTTP/1.1, without a framework
   just profile h2 --all-on             with guard, audit and metrics
   just profile connections             new connections
+  just profile download-h1             ten megabytes down, over HTTP/1.1; download-h2 over HTTP/2
   just profile h2 --out /tmp/h2.svg --seconds 20
 
 py-spy looks a thousand times a second at the stacks, from outside: the server does not know. A function's own time is
@@ -28,7 +29,7 @@ from rich.table import Table
 from tests.bench import loads, machine
 from tests.bench.contestants import OURS, WITH_ALL, Contestant
 from tests.bench.credentials import Credentials
-from tests.bench.figures import BARE, QUART
+from tests.bench.figures import BARE, DOWN, QUART
 from tests.bench.measuring import positive
 from tests.bench.servers import ServerFailedError, Stage
 
@@ -39,6 +40,8 @@ _KINDS = {
     "h2": {"kind": "requests", "protocol": "h2", "streams": 10},
     "h1": {"kind": "requests", "protocol": "h1"},
     "connections": {"kind": "handshakes", "protocol": "h1"},
+    "download-h1": {"kind": "requests", "protocol": "h1", **DOWN, "connections": 2},
+    "download-h2": {"kind": "requests", "protocol": "h2", **DOWN, "connections": 2},
 }
 _SHOWN = 25
 _RATE = 1000
@@ -77,6 +80,8 @@ def profile(
 ) -> tuple[float, Sequence[tuple[str, float]]]:
     """Load our server and look at it; return its microseconds of CPU time for each answer, unwatched, and the shares.
 
+    Of a download each megabyte counts as an answer.
+
     Raises:
         NoLoadError, ServerFailedError, VoidError, ProfilerError: what could not be done.
     """
@@ -87,15 +92,15 @@ def profile(
         stage = Stage(Credentials.make(folder / "state"), folder, programs=folder)
         with stage.running(contestant, application, cores) as server:
             options = {
-                **_KINDS[what],
                 "port": server.port,
                 "server-pids": ",".join(map(str, server.pids)),
                 "credential": stage.credentials.client,
                 "expect": OURS.body.decode(),
                 "connections": 8,
+                **_KINDS[what],
             }
             with loads.LoadProcess(folder / "load", {**options, "window": "2s"}) as load:
-                each = 1e6 / load.measure(2).rate_of_cpu
+                each = (1e12 if "download" in options else 1e6) / load.measure(2).rate_of_cpu
             # Twice as long as both looks: it is ended when they are done.
             with loads.LoadProcess(folder / "load", {**options, "window": f"{4 * seconds + 20:g}s"}) as load:
                 load.begin()
@@ -114,12 +119,16 @@ def main() -> int:
     parser.add_argument("--bare", action="store_true", help="an ASGI application without a framework")
     parser.add_argument("--all-on", action="store_true", help="with a policy, an audit log and metrics")
     parser.add_argument("--seconds", type=positive(float), default=10.0, metavar="S", help="of looking, twice [10]")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="the flame graph [h2.svg, h1.svg, connections.svg]")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="the flame graph [h2.svg, for example]")
     given = parser.parse_args()
     out = given.out or Path(f"{given.what}.svg")
     try:
         each, shares = profile(
-            given.what, WITH_ALL if given.all_on else OURS, BARE if given.bare else QUART, given.seconds, out
+            given.what,
+            WITH_ALL if given.all_on else OURS,
+            BARE if given.bare or given.what.startswith("download") else QUART,
+            given.seconds,
+            out,
         )
     except (loads.NoLoadError, loads.VoidError, ServerFailedError, ProfilerError, RuntimeError, OSError) as error:
         print(f"profile: {error}", file=sys.stderr)
@@ -127,7 +136,10 @@ def main() -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    table = Table(title=f"{each:,.0f} microseconds of CPU time each; the flame graph is in {out}", title_justify="left")
+    megabyte = " megabyte" if given.what.startswith("download") else ""
+    table = Table(
+        title=f"{each:,.0f} microseconds of CPU time each{megabyte}; the flame graph is in {out}", title_justify="left"
+    )
     for heading in ("function", "own time", "microseconds each"):
         table.add_column(heading, justify="left" if heading == "function" else "right")
     for name, share in shares[:_SHOWN]:
