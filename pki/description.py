@@ -209,7 +209,9 @@ class _Reader:
         try:
             lifetime_of(value)
         except UsageError as error:
-            raise self.wrong((*where, "days"), str(error).replace("--days ", "")) from None
+            raise self.wrong(
+                (*where, "days"), str(error).replace("pass --days", "pass").replace("--days", "days")
+            ) from None
         return value
 
     def key(self, table: dict[str, Any], where: tuple[str, ...]) -> KeyType | None:

@@ -280,6 +280,8 @@ WRONG = [
     ("[authority]\nname = ' x'\n", "2: authority.name: "),
     ("[authority]\nkey = 'rsa1024'\n", "2: authority.key: 'rsa1024' is no key type"),
     ("[authority]\ndays = 0\n", "2: authority.days: a lifetime of 0 days"),
+    ("[authority]\ndays = 9_999_999\n", "2: authority.days: certificates end in the year 9999 at the latest"),
+    ("[profiles.client]\ndays = 9_999_999_999_999\n", "2: profiles.client.days: certificates end in the year 9999"),
     ("[authority]\nintermediate = 'yes'\n", "2: authority.intermediate: it is true or false"),
     ("[profiles.clients]\n", "1: profiles.clients: not known; there are server, client, peer"),
     ("[profiles.client]\n\ndays = '7'\n", "3: profiles.client.days: it is a whole number"),
