@@ -50,8 +50,8 @@ class Metrics:
     def __init__(self, later: Callable[[Callable[[], None]], object] = lambda call: call()) -> None:
         """Make the metrics; once a process, as prometheus-client has it.
 
-        `later` calls what it is given, soon: what ends in one turn of the event loop is counted together. Each count
-        takes a lock, and more so one at a time, among everything else that a request needs.
+        `later` calls what it is given, soon: what ends in one turn of the event loop is counted together, which costs
+        less for each than a count in the middle of all that a request needs. At once, where nothing is said.
         """
         self._handshakes = Counter(
             "handclasp_handshakes", "TLS handshakes by result, and by reason where refused.", ("result", "reason")

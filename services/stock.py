@@ -99,6 +99,7 @@ class _Listener:
             task = self._loop.create_task(self._serve(accepted))
             self._connections[task] = None
             task.add_done_callback(lambda task: self._connections.pop(task, None))
+            await asyncio.sleep(0)  # where one waits, `sock_accept` does not: others have their turn
 
     def _end_oldest(self) -> None:
         """At once: a TLS connection that is closed waits for its peer."""
