@@ -35,8 +35,8 @@ def test_connections_for_enrollment_are_bounded(tmp_path: Path) -> None:
                 sock = stack.enter_context(context.wrap_socket(sock, server_hostname="localhost"))
             if number % 3 == 0:
                 sock.sendall(b"\x16\x03")
-        assert process.num_fds() >= before + MOST_CONNECTIONS - FEW
-        assert process.num_fds() <= before + MOST_CONNECTIONS + FEW
+        assert process.num_fds() > before + MOST_CONNECTIONS // 2
+        eventually(lambda: process.num_fds() <= before + MOST_CONNECTIONS + FEW, 4)  # sooner than patience ends
         status, told = post(authority.alice, authority.enroll_port, ENROLL, {}, certificate=False)
         assert (status, told["code"]) == (400, "invalid_argument")
         with server.h2() as wire:
@@ -57,6 +57,6 @@ def test_connections_for_probes_are_bounded(tmp_path: Path) -> None:
                 sock.sendall(b"GET /livez HTTP/1.1\r\nhost: loc")
         for _ in range(20):
             assert ask(port, "/livez") == (200, "ok\n")
-        assert process.num_fds() <= before + MOST_CONNECTIONS + FEW
+        eventually(lambda: process.num_fds() <= before + MOST_CONNECTIONS + FEW, 4)  # sooner than patience ends
         stack.close()
         eventually(lambda: process.num_fds() <= before + FEW)
